@@ -300,7 +300,7 @@ class Harness(Protocol):
         ...
 
     async def stop(self, grace_s: float) -> Sequence[int]:
-        """End it: its own stop, then SIGTERM, then SIGKILL; returns the pids that the OS still shows (empty: confirmed)."""
+        """End it: its own stop, SIGTERM, SIGKILL; returns the pids the OS still shows (none: confirmed)."""
         ...
 
 
