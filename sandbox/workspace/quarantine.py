@@ -1,0 +1,302 @@
+"""Where a node's result is looked at before anything of ours touches it.
+
+A fresh bare repository borrows the base's objects, takes the bundle with fsck on, and is judged: descent, sizes, names,
+links. Only then is it renamed to its place. It never enters an existing store (W1).
+"""
+
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+import anyio
+import anyio.to_thread
+
+from palmette.sandbox.errors import GitError, QuarantineError
+from palmette.sandbox.workspace.collector import RESULT_REF, escapes
+from palmette.sandbox.workspace.git import run_git
+from palmette.sandbox.workspace.names import check_commit, check_label
+from palmette.sandbox.workspace.stores import Store
+
+__all__ = ["Change", "Collected", "Quarantine", "QuarantineCaps", "check_path", "diff", "diffstat", "parse_changes"]
+
+_UNTRUSTED_MEMORY = 4 << 30
+_UNTRUSTED = (
+    "fetch.fsckObjects=true",
+    "transfer.fsckObjects=true",
+    "transfer.unpackLimit=1",
+    "core.bigFileThreshold=32m",
+)
+_HASH = re.compile(rb"^:(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])$")
+# Zero-width characters that HFS+ drops when it compares names; `.g<ZWNJ>it` is `.git` there.
+_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_LONGEST_PATH = 4000
+_LONGEST_PART = 255
+
+
+@dataclass(frozen=True)
+class QuarantineCaps:
+    """Bounds of one result; over any of them it is refused.
+
+    Attributes:
+        bundle_bytes: the file as it arrives.
+        objects: new objects.
+        object_bytes: one new object, unpacked.
+        total_bytes: all new objects, unpacked.
+        files: changed files.
+        seconds: for unpacking and checking it.
+    """
+
+    bundle_bytes: int = 256 << 20
+    objects: int = 500_000
+    object_bytes: int = 100 << 20
+    total_bytes: int = 4 << 30
+    files: int = 200_000
+    seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One changed path between two commits; `mode` is the new git mode, `000000` for a deletion."""
+
+    path: bytes
+    mode: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A result that passed the quarantine.
+
+    Attributes:
+        repository: the bare repository that holds it, under `refs/palmette/result`.
+        commit: the result; equal to `base` if nothing was changed.
+        base: the commit it began at.
+        files_changed: paths that differ; `insertions` and `deletions` count lines of text files.
+    """
+
+    repository: Path
+    commit: str
+    base: str
+    files_changed: int
+    insertions: int
+    deletions: int
+
+
+class Quarantine:
+    """The results of one data directory: `<directory>/<tree>/<commit>.git`."""
+
+    def __init__(self, directory: Path, caps: QuarantineCaps | None = None) -> None:
+        self._directory = directory.absolute()
+        self._caps = caps or QuarantineCaps()
+
+    def find(self, tree: str, commit: str) -> Path | None:
+        """Return the repository that holds a result of that tree, if it was collected."""
+        path = self._directory / check_label(tree) / f"{check_commit(commit)}.git"
+        return path if path.is_dir() else None
+
+    async def collect(self, tree: str, bundle: Path | None, commit: str, store: Store) -> Collected:
+        """Take a result in; the same one twice is taken once.
+
+        Args:
+            tree: id of the tree; a directory of its own.
+            bundle: the file the collector wrote; None if it claims that nothing was changed.
+            commit: the commit it claims to hold.
+            store: the store of its base.
+
+        Raises:
+            QuarantineError: why it was refused; nothing of it is kept, the bundle stays where it is.
+        """
+        check_commit(commit)
+        if bundle is None:
+            if commit != store.commit:
+                raise QuarantineError("result_mismatch", "a changed commit was claimed, but no bundle was made")
+            return Collected(store.path, commit, commit, 0, 0, 0)
+        place = self._directory / check_label(tree) / f"{commit}.git"
+        if not place.is_dir():
+            making = place.with_name(f".taking-{os.getpid()}-{token_hex(6)}")
+            making.mkdir(mode=0o700, parents=True)
+            try:
+                await self._take(making, bundle, commit, store)
+                if not place.is_dir():
+                    (making / "repository.git").rename(place)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(making, ignore_errors=True))
+        await self._check_descent(place, commit, store.commit)
+        files, insertions, deletions = await diffstat(place, store.commit, commit)
+        return Collected(place, commit, store.commit, files, insertions, deletions)
+
+    async def sweep(self) -> None:
+        """Remove what a crash left half taken. Only for the process that owns the data directory, at its start."""
+        for path in self._directory.glob("*/.taking-*"):
+            await anyio.to_thread.run_sync(lambda path=path: shutil.rmtree(path, ignore_errors=True))
+
+    async def _take(self, making: Path, bundle: Path, commit: str, store: Store) -> None:
+        copy = making / "result.bundle"
+        # A copy, so that what is checked is what is unpacked: the node may still hold the file open.
+        await anyio.to_thread.run_sync(_copy_regular, bundle, copy, self._caps.bundle_bytes)
+        repository = making / "repository.git"
+        await run_git("init", "--quiet", "--bare", "--template=", "--end-of-options", os.fspath(repository))
+        info = repository / "objects/info"
+        info.mkdir(parents=True, exist_ok=True)
+        info.joinpath("alternates").write_bytes(os.fsencode(store.path / "objects") + b"\n")
+        if (store.path / "shallow").is_file():
+            shutil.copyfile(store.path / "shallow", repository / "shallow")
+        try:
+            await run_git(
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--end-of-options",
+                os.fspath(copy),
+                f"{RESULT_REF}:{RESULT_REF}",
+                git_dir=repository,
+                config=_UNTRUSTED,
+                local=True,
+                timeout_s=self._caps.seconds,
+                memory_bytes=_UNTRUSTED_MEMORY,
+            )
+            found = await run_git("rev-parse", "--verify", f"{RESULT_REF}^{{commit}}", git_dir=repository)
+        except GitError as error:
+            raise QuarantineError("bundle_invalid", f"the result was refused: {error.message[:600]}") from error
+        if found.text != commit:
+            raise QuarantineError("result_mismatch", f"the bundle holds {found.text[:12]}, not {commit[:12]}")
+        await self._check_descent(repository, commit, store.commit)
+        await self._check_sizes(repository, commit, store.commit)
+        await self._check_changes(repository, commit, store.commit)
+        # HEAD, so that `git pull /in/<label>.bundle` works with no ref named.
+        await run_git("update-ref", "--no-deref", "HEAD", commit, git_dir=repository)
+
+    async def _check_descent(self, repository: Path, commit: str, base: str) -> None:
+        answer = await run_git("merge-base", "--is-ancestor", base, commit, git_dir=repository, accept=(0, 1, 128))
+        if answer.code != 0:
+            raise QuarantineError("not_a_descendant", f"{commit[:12]} does not descend from its base {base[:12]}")
+
+    async def _check_sizes(self, repository: Path, commit: str, base: str) -> None:
+        caps = self._caps
+        listed = await run_git(
+            "rev-list", "--objects", "--no-object-names", commit, f"^{base}", git_dir=repository,
+            max_output=caps.objects * 65, truncate=True, timeout_s=caps.seconds,
+        )  # fmt: skip
+        if listed.truncated:
+            raise QuarantineError("result_too_big", f"the result has more than {caps.objects} new objects")
+        sized = await run_git(
+            "cat-file", "--batch-check=%(objectsize)", git_dir=repository,
+            stdin=listed.stdout, max_output=caps.objects * 24, timeout_s=caps.seconds,
+        )  # fmt: skip
+        sizes = [int(line) for line in sized.stdout.split()]
+        if sum(sizes) > caps.total_bytes or max(sizes, default=0) > caps.object_bytes:
+            raise QuarantineError(
+                "result_too_big", f"the result is {sum(sizes)} bytes, its biggest file {max(sizes)}", "commit less"
+            )
+
+    async def _check_changes(self, repository: Path, commit: str, base: str) -> None:
+        raw = await run_git(
+            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--end-of-options", base, commit,
+            git_dir=repository, max_output=self._caps.files * 256, truncate=True, timeout_s=self._caps.seconds,
+        )  # fmt: skip
+        changes = parse_changes(raw.stdout)
+        if raw.truncated or len(changes) > self._caps.files:
+            raise QuarantineError("result_too_big", f"more than {self._caps.files} files were changed")
+        for change in changes:
+            if change.mode == "000000":
+                continue
+            check_path(change.path)
+            if change.mode == "120000":
+                target = await run_git("cat-file", "blob", change.blob, git_dir=repository, max_output=_LONGEST_PATH)
+                directory = os.path.dirname(os.fsdecode(change.path))
+                if b"\0" in target.stdout or escapes(directory, os.fsdecode(target.stdout)):
+                    raise QuarantineError(
+                        "link_outside", f"{change.path!r} is a link out of the tree", "remove the link and commit again"
+                    )
+
+
+async def diffstat(repository: Path, base: str, commit: str) -> tuple[int, int, int]:
+    """Return (files changed, lines inserted, lines deleted); binary files count as files only."""
+    result = await run_git(
+        "diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options",
+        check_commit(base), check_commit(commit), git_dir=repository, max_output=128 << 20,
+    )  # fmt: skip
+    files = insertions = deletions = 0
+    for row in result.stdout.split(b"\0"):
+        added, _, rest = row.partition(b"\t")
+        removed, _, path = rest.partition(b"\t")
+        if path:
+            files += 1
+            insertions += int(added) if added.isdigit() else 0
+            deletions += int(removed) if removed.isdigit() else 0
+    return files, insertions, deletions
+
+
+async def diff(repository: Path, base: str, commit: str, *, limit: int = 20_000) -> str:
+    """Return the change as a unified diff, cut at `limit` bytes with a last line that says so.
+
+    Control characters that a terminal would obey are escaped: the text was written by agents.
+    """
+    result = await run_git(
+        "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--end-of-options",
+        check_commit(base), check_commit(commit), git_dir=repository, max_output=limit, truncate=True,
+    )  # fmt: skip
+    text = result.stdout.decode("utf-8", "backslashreplace")
+    shown = "".join(
+        letter if letter in "\n\t" or letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+    return f"{shown}\n[cut at {limit} bytes]\n" if result.truncated else shown
+
+
+def parse_changes(raw: bytes) -> list[Change]:
+    """Parse `git diff-tree --raw -z --no-renames`; a record cut short at the end is dropped."""
+    fields = raw.split(b"\0")[:-1]
+    changes: list[Change] = []
+    for head, path in zip(fields[::2], fields[1::2], strict=False):
+        match = _HASH.match(head)
+        if match is None:
+            raise QuarantineError("bundle_invalid", f"git named a change that we cannot read: {head[:80]!r}")
+        changes.append(Change(path, match[2].decode(), match[4].decode()))
+    return changes
+
+
+def check_path(path: bytes) -> None:
+    """Refuse names that another file system, a terminal or git itself would take for something else.
+
+    fsck refuses the worst of them; this also holds if its rules change, and covers control characters.
+
+    Raises:
+        QuarantineError: `unusual_name`.
+    """
+    text = path.decode("utf-8", "surrogateescape")
+    parts = text.split("/")
+    for part in parts:
+        plain = _IGNORED_BY_HFS.sub("", part).rstrip(". ").split(":")[0].rstrip(". ").casefold()
+        if (
+            part in ("", ".", "..")
+            or plain in (".git", "git~1")
+            or len(os.fsencode(part)) > _LONGEST_PART
+            or any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in part)
+        ):
+            raise QuarantineError("unusual_name", f"the name {path[:200]!r} is refused", "rename it and commit again")
+    if len(path) > _LONGEST_PATH or ".." in text.replace("\\", "/").split("/"):
+        raise QuarantineError("unusual_name", f"the name {path[:200]!r} is refused", "rename it and commit again")
+
+
+def _copy_regular(source: Path, target: Path, cap: int) -> None:
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise QuarantineError("bundle_missing", f"no bundle to collect: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as reader:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise QuarantineError("bundle_missing", "what lies in the bundle's place is no regular file")
+        with target.open("xb") as writer:
+            left = cap + 1
+            while left > 0 and (chunk := reader.read(min(left, 1 << 20))):
+                writer.write(chunk)
+                left -= len(chunk)
+    if left <= 0:
+        raise QuarantineError("bundle_too_big", f"the bundle is bigger than {cap} bytes", "commit less")
