@@ -88,9 +88,10 @@ class Draft:
 
     Attributes:
         tree, node, attempt: what it is about; None where it concerns the installation.
-        actor: who did it: `person`, `supervisor`, `gateway`, or an attempt's id.
+        actor: who did it: `person`, `supervisor`, `gateway`, or an attempt's id (its own label is then added, F2).
         because: the seq of the event that led to it.
-        origin: where its content comes from (F2); the label adds all that its maker had been handed.
+        origin: where its content comes from (F2).
+        label: further origins of the content; the store adds `origin` and the acting attempt's label.
     """
 
     data: EventData
@@ -185,9 +186,9 @@ class TreeOpened(EventData):
 
     Attributes:
         root_key: for an attached root, who it is (harness and session, or the relay's session); else None.
-        deadline_at: UTC microseconds, or None (B10).
         max_depth: nodes at this depth cannot spawn (B15).
         person: whether the human channel is open (Q8: off in evaluation mode).
+        model_source: where model calls go: a base URL or `scripted:FILE`; empty for an attached root's own.
     """
 
     mode: Literal["driven", "attached"]
@@ -196,6 +197,7 @@ class TreeOpened(EventData):
     max_depth: int
     person: bool
     evaluation: bool
+    model_source: str = ""
 
 
 @_event("tree_closed")
@@ -390,7 +392,8 @@ class ModelBooked(EventData):
         amounts: what was spent; beyond the hold too (B5).
         usage: tokens as the provider told them; None if it never did.
         known: False if the amounts are an upper bound (B8).
-        why: a reply; no reply at all (nothing charged); or a restart that charged the hold in full (B11).
+        why: a reply came; the call was never made (nothing charged); or its maker is gone and the hold is charged in
+            full (B11).
     """
 
     hold: str | None
@@ -398,7 +401,7 @@ class ModelBooked(EventData):
     usage: Usage | None
     known: bool
     model: str
-    why: Literal["reply", "released", "restart"] = "reply"
+    why: Literal["reply", "released", "charged"] = "reply"
     prices: str = ""
 
 

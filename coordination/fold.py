@@ -68,6 +68,7 @@ def _tree_opened(tables: Tables, event: e.Event, data: e.TreeOpened) -> None:
             max_depth=data.max_depth,
             person=data.person,
             evaluation=data.evaluation,
+            model_source=data.model_source,
             opened_at=event.at,
         )
     )
@@ -249,7 +250,7 @@ def _model_booked(tables: Tables, event: e.Event, data: e.ModelBooked) -> None:
         hold = _have(tables, Hold, data.hold)
         free, held = free.plus(hold.amounts), held.minus(hold.amounts)
         tables.delete(Hold, hold.id)
-    blind = not data.known and data.why != "released"
+    blind = not data.known and data.why == "reply"
     tables.put(
         replace(
             purse,
@@ -291,11 +292,15 @@ def _message_intended(tables: Tables, event: e.Event, data: e.MessageIntended) -
     )
     if data.question is not None:
         tables.put(replace(_have(tables, Question, data.question), message=message))
+    _queue(tables, event, event.node or "", "answer" if data.question else "message", message)
 
 
 def _message_sent(tables: Tables, event: e.Event, data: e.MessageSent) -> None:
     message = _have(tables, Message, data.message)
     tables.put(replace(message, state="sent", attempt=event.attempt))
+    if data.via != "await_event":
+        # It reaches the node by another road: nothing is left to hand over.
+        tables.delete(Delivery, _place(message))
     _taint(tables, event.attempt, message.label)
 
 
@@ -304,7 +309,11 @@ def _message_outcome(tables: Tables, event: e.Event, data: e.MessageOutcome) -> 
 
 
 def _message_moved(tables: Tables, event: e.Event, data: e.MessageMoved) -> None:
-    tables.put(replace(_have(tables, Message, data.message), state="intent", attempt=event.attempt))
+    message = replace(_have(tables, Message, data.message), state="intent", attempt=event.attempt)
+    tables.put(message)
+    kind = "answer" if message.question else "message"
+    seq = int(message.id[1:])
+    tables.put(Delivery(_place(message), message.node, seq, kind, message.id, 0, message.intended_at, message.label))
 
 
 # ── up ───────────────────────────────────────────────────────────────────────────────────────────
@@ -445,6 +454,11 @@ def _forget(tables: Tables, holder: str | None, source: str) -> None:
         for delivery in tables.find(Delivery, node=holder):
             if delivery.source == source and delivery.type == "question" and not delivery.handed:
                 tables.delete(Delivery, delivery.id)
+
+
+def _place(message: Message) -> str:
+    """The key of a message's entry in its node's queue."""
+    return f"{message.node}:{message.id[1:]}"
 
 
 def _taint(tables: Tables, attempt: str | None, label: Label) -> None:

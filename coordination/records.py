@@ -48,6 +48,7 @@ class Tree(Record):
     max_depth: int
     person: bool
     evaluation: bool
+    model_source: str
     opened_at: int
     state: Literal["open", "closed"] = "open"
     adopted: bool = False
