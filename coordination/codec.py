@@ -7,13 +7,13 @@ costs nothing, and only Text, Amounts and nested dataclasses are converted.
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from palmette.coordination.values import Amounts, Blob
+from palmette.coordination.values import Amounts, Blob, Step
 
-__all__ = ["decode", "dumps", "encode", "loads"]
+__all__ = ["decode", "dumps", "encode", "loads", "steps_from", "steps_text"]
 
 T = TypeVar("T")
 _Convert = Callable[[Any], Any]
@@ -101,3 +101,13 @@ def _text_out(value: Any) -> Any:
 
 def _text_in(value: Any) -> Any:
     return _blob_in(cast(Mapping[str, Any], value)) if isinstance(value, dict) else value
+
+
+def steps_text(steps: Iterable[Step]) -> str:
+    """Steps as the text that a `stepped` event holds."""
+    return dumps([encode(step) for step in steps])
+
+
+def steps_from(text: str) -> list[Step]:
+    """The steps of a `stepped` event; none if its text was redacted."""
+    return [] if text == "[redacted]" else [decode(Step, step) for step in loads(text)]

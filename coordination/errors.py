@@ -71,6 +71,7 @@ REFUSALS: Mapping[str, str] = {
     "bad_profile": "Mend the profile; `palmette config` lists the profiles that can be named.",
     "unknown_profile": "Name a profile of the repository or the installation, or pass one inline.",
     "unknown_harness": "Name a harness that is installed here; `palmette doctor` lists them.",
+    "bad_model": "Pass the base URL of a model endpoint, or scripted:FILE with a readable script.",
     "bad_base": "Name a commit, branch or tag of the repository.",
     "not_a_repository": "Pass the path of a git work tree.",
     "repository_empty": "Make a first commit: a node starts from a commit.",
@@ -83,7 +84,7 @@ REFUSALS: Mapping[str, str] = {
     "channel_unbudgeted": "The root was never given this channel: leave it out of the budget.",
     "channel_closed": "An unknown cost closed this channel (B8): submit what you have.",
     "bad_budget": "Amounts are whole and not negative; usd has at most six decimals.",
-    "deadline_passed": "The deadline is over: submit what you have.",
+    "channel_unpriced": "Name a model with a known price, or run without a usd budget.",
     "already_booked": "This hold was settled before; nothing was changed.",
     # ending
     "open_questions": "Answer or escalate the blocking questions of your children first.",

@@ -7,7 +7,7 @@ one. The catalogue of kinds in the documentation is generated from the docstring
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-from palmette.coordination.values import Amounts, Label, Step, Text, Usage, Verdict
+from palmette.coordination.values import Amounts, Label, Text, Usage, Verdict
 
 __all__ = [
     "EVENT_TYPES",
@@ -365,9 +365,15 @@ class Prompted(EventData):
 @_event("stepped")
 @dataclass(frozen=True, slots=True)
 class Stepped(EventData):
-    """New steps of the attempt, only those not journaled before (§6)."""
+    """New steps of the attempt, only those not journaled before (§6).
 
-    steps: tuple[Step, ...]
+    Attributes:
+        steps: a JSON list of steps (codec.steps_text): one text, so that a long one is one file and can be redacted.
+        count: how many there are.
+    """
+
+    steps: Text
+    count: int
 
 
 # ── money and time ───────────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,8 @@ __all__ = [
     "Launch",
     "Ledger",
     "ModelCall",
+    "Models",
+    "Prices",
     "Started",
     "StepTaken",
     "Store",
@@ -311,7 +313,7 @@ class Ledger(Protocol):
         """Set the worst case aside; returns the hold's id once it is durable. Only then may the call be made.
 
         Raises:
-            Refused: budget_exhausted, channel_closed, deadline_passed, attempt_over.
+            Refused: budget_exhausted, channel_closed, channel_unpriced, already_submitted, attempt_over.
         """
         ...
 
@@ -334,6 +336,35 @@ class ModelCall:
     model: str
     input_bound: int
     max_output: int
+
+
+class Prices(Protocol):
+    """What model calls cost; an explicit unknown where nobody says (B8)."""
+
+    @property
+    def digest(self) -> str:
+        """The table's version, for the record."""
+        ...
+
+    def cost(self, model: str, usage: Usage) -> int | None:
+        """Micro-dollars, rounded up; None if the model has no known price."""
+        ...
+
+    def bound(self, model: str, call: ModelCall) -> int | None:
+        """The most that a call can cost, in micro-dollars; None if the model has no known price."""
+        ...
+
+
+class Models(Protocol):
+    """Where model calls go."""
+
+    async def endpoint(self, source: str) -> str:
+        """The base URL for a tree's model source: itself, or for `scripted:FILE` an endpoint that plays the file.
+
+        Raises:
+            Refused: bad_model.
+        """
+        ...
 
 
 class Harnesses(Protocol):

@@ -8,7 +8,7 @@ from palmette.coordination.errors import Refused
 from palmette.coordination.events import Draft, ModelBooked, ModelHeld, SecondsBooked, Stepped
 from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Attempt, Hold, Purse
-from palmette.coordination.values import CHANNELS, Amounts, Channel, Step, Usage
+from palmette.coordination.values import CHANNELS, Amounts, Channel, Text, Usage
 
 __all__ = ["admit", "book", "charge_open_holds", "charge_whole_grant", "grant", "hold", "refunded", "spend_seconds"]
 
@@ -80,11 +80,9 @@ def hold(tx: Transaction, attempt_id: str, amounts: Amounts) -> str:
     """Set a model call's worst case aside; returns the hold's id.
 
     Raises:
-        Refused: attempt_over, deadline_passed, channel_closed, budget_exhausted.
+        Refused: attempt_over, already_settled, channel_closed, budget_exhausted.
     """
     attempt, node = live_attempt(tx, attempt_id)
-    if node.deadline_at is not None and tx.now() >= node.deadline_at:
-        raise Refused("deadline_passed", "the deadline of this node is over")
     purse = the_purse(tx, node.id)
     if (purse.free.seconds or 1) <= 0:
         raise _exhausted([_shortfall("seconds", 1, purse.free.seconds or 0)])
@@ -103,13 +101,15 @@ def book(
     *,
     model: str,
     prices: str = "",
-    steps: Sequence[Step] = (),
+    steps: Text | None = None,
+    step_count: int = 0,
     sent: bool = True,
 ) -> None:
     """Close a hold with the true spend, which is always booked, also beyond the hold and the grant (B5).
 
     Args:
         amounts: what was spent; None books the whole hold as unknown (B8).
+        steps: what the reply added to the conversation, as codec.steps_text.
         sent: False if the call was never made: nothing is spent.
 
     Raises:
@@ -128,10 +128,10 @@ def book(
         spent = amounts
     data = ModelBooked(hold_id, spent, usage, known, model, "reply" if sent else "released", prices)
     booked = tx.append(Draft(data, attempt.tree, attempt.node, attempt.id, actor="gateway"))
-    if steps:
+    if steps is not None:
         tx.append(
             Draft(
-                Stepped(tuple(steps)),
+                Stepped(steps, step_count),
                 attempt.tree,
                 attempt.node,
                 attempt.id,

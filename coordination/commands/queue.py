@@ -32,7 +32,7 @@ def waiting(reading: Reading, node_id: str, kinds: Collection[str] = (), nodes: 
         delivery
         for delivery in reading.find(Delivery, node=node_id)
         if delivery.type in ("message", "answer")
-        or ((not kinds or delivery.type in kinds) and (not nodes or _maker(reading, delivery) in nodes))
+        or ((not kinds or delivery.type in kinds) and (not nodes or _child_behind(reading, delivery) in nodes))
     ]
     return sorted(found, key=lambda delivery: (-delivery.priority, delivery.seq))
 
@@ -91,9 +91,11 @@ def nothing_to_wait_for(reading: Reading, node_id: str) -> bool:
     )
 
 
-def _maker(reading: Reading, delivery: Delivery) -> str:
-    """The child an event is about: for a question, who asked (or passed it on)."""
+def _child_behind(reading: Reading, delivery: Delivery) -> str:
+    """The direct child that an event came through: a question may have been asked further below."""
+    maker = delivery.source
     if delivery.type == "question":
         question = reading.get(Question, delivery.source)
-        return "" if question is None else question.asker
-    return delivery.source
+        maker = "" if question is None else question.asker
+    below = maker.removeprefix(delivery.node + ".")
+    return f"{delivery.node}.{below.partition('.')[0]}"

@@ -1,0 +1,1 @@
+"""The running tree: lives of attempts, waits, timers, recovery. It decides nothing that a command can decide."""
