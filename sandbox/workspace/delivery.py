@@ -39,7 +39,9 @@ async def deliver_bundle(repository: Path, commit: str, directory: Path, label: 
     target = directory / f"{label}.bundle"
     arriving = directory / f".{label}-{token_hex(6)}"
     try:
-        await run_git("bundle", "create", "--quiet", os.fspath(making), "HEAD", f"^{have}", git_dir=repository)
+        known = await run_git("cat-file", "-e", f"{have}^{{commit}}", git_dir=repository, accept=(0, 1, 128))
+        since = [f"^{have}"] if known.code == 0 else []  # another history: all of it then
+        await run_git("bundle", "create", "--quiet", os.fspath(making), "HEAD", *since, git_dir=repository)
         await anyio.to_thread.run_sync(_place, making, arriving, target)
     finally:
         making.unlink(missing_ok=True)

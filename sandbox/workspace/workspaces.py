@@ -1,7 +1,7 @@
 """The Workspaces port: git on behalf of the tree (W1, W2, W3, W8), over one directory.
 
 `<directory>/stores`  a store per base · `results/<tree>`  what passed the quarantine ·
-`nodes/<tree>/<node>/`  `work` the clone, `in` what children delivered, `out` what the collector wrote, `workspace.json`.
+`nodes/<tree>/<node>/`  `work` the clone, `in` what children delivered, `out` what the collector wrote, and a note.
 """
 
 import json
