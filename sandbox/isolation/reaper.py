@@ -30,6 +30,8 @@ from dataclasses import dataclass
 PR_SET_CHILD_SUBREAPER = 36
 ROUND_S = 0.02
 KILL_BOUND_S = 30.0
+FREEZE_FOR_KILL_S = 1.0
+FREEZE_FOR_PAUSE_S = 5.0
 OPEN_FILES = 4096
 
 
@@ -151,20 +153,21 @@ class Reaper:
         """Our descendants that are not dead yet."""
         return [process for process in descendants({os.getpid()}, process_table()) if process.state not in "ZX"]
 
-    def freeze(self) -> int:
-        """Stop every descendant, repeatedly, until a pass finds none that is new; return how many are stopped."""
-        stopped: set[tuple[int, int]] = set()
-        deadline = time.monotonic() + KILL_BOUND_S
-        while time.monotonic() < deadline:
-            fresh = [process for process in self.living() if (process.pid, process.start) not in stopped]
-            if not fresh:
-                break
-            for group in crowds(fresh, os.getsid(0)):
+    def freeze(self, bound: float) -> int:
+        """Stop every descendant until the kernel shows all of them stopped, or `bound` seconds; return how many are.
+
+        Repeatedly: new ones are born meanwhile, a peer may wake one up, and a stop takes a moment to arrive.
+        """
+        deadline = time.monotonic() + bound
+        while True:
+            living = self.living()
+            moving = [process for process in living if process.state not in "Tt"]
+            if not moving or time.monotonic() > deadline:
+                return len(living) - len(moving)
+            for group in crowds(moving, os.getsid(0)):
                 send_group(group, signal.SIGSTOP)
-            for process in fresh:
+            for process in moving:
                 send(process, signal.SIGSTOP)
-                stopped.add((process.pid, process.start))
-        return len(stopped)
 
     def signal_all(self, number: int) -> int:
         """Send a signal to every descendant; return to how many."""
@@ -175,7 +178,7 @@ class Reaper:
         deadline = time.monotonic() + KILL_BOUND_S
         while not self.reap():
             # Frozen first: a fork bomb that is only killed one by one outruns us, one that is stopped cannot fork.
-            self.freeze()
+            self.freeze(FREEZE_FOR_KILL_S)
             living = self.living()
             self._killed |= {(process.pid, process.start) for process in living}
             for group in crowds(living, os.getsid(0)):
@@ -226,7 +229,7 @@ def watch(reaper: Reaper, control: int, wake: int, grace: float) -> list[int]:
             if word == "kill":
                 return reaper.kill_all()
             if word == "pause":
-                reaper.tell(event="paused", count=reaper.freeze())
+                reaper.tell(event="paused", count=reaper.freeze(FREEZE_FOR_PAUSE_S))
             elif word == "resume":
                 reaper.tell(event="resumed", count=reaper.signal_all(signal.SIGCONT))
 
