@@ -35,7 +35,7 @@ _SERVERS = ("coordination", "checks", "corpus")
 _BUFFER = 1024 * 1024
 """Bytes waiting for a slow reader above which nothing more is read for it (R6)."""
 _KEPT = 64 * 1024 * 1024
-"""Bytes of unanswered requests above which the harness is not read."""
+"""Bytes of unanswered requests, or of unread answers of our own, above which the harness is not read."""
 _CHUNK = 256 * 1024
 _DIAL_EVERY_MS = 30
 _DRAIN_SECONDS = 2.0
@@ -170,7 +170,8 @@ class Relay:
         # Always watched for its reader's end; written to only when it has room, at most PIPE_BUF at once, so that a
         # write never blocks and the descriptor, which is not ours alone, can stay as the harness made it.
         poll.register(self._stdout, select.POLLOUT if self._out else 0)
-        if self._end is None and len(self._up) < _BUFFER and len(self._out) < _BUFFER and self._exchange.held < _KEPT:
+        kept = max(len(self._out), self._exchange.held)
+        if self._end is None and len(self._up) < _BUFFER and kept < _KEPT:
             poll.register(self._stdin, select.POLLIN)
         if self._link is not None:
             events = (select.POLLIN if len(self._out) < _BUFFER else 0) | (select.POLLOUT if self._up else 0)

@@ -21,9 +21,6 @@ from palmette.servers.relay_wire import HELLO_LIMIT, WIRE
 
 __all__ = ["DialError", "Dialer", "DownError", "Link", "Target", "clean_environment"]
 
-_DIAL_SECONDS = 20.0
-"""How long a supervisor may take to come up; a cold one takes about 1 s, with a million events 3 s."""
-
 _HELLO_SECONDS = 10.0
 _NOBODY = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN})
 
@@ -49,7 +46,8 @@ class Link:
 class Target:
     """What to dial. With `data` None the socket is dialled and nothing is ever started (inside a node).
 
-    `find` names the socket's path at each attempt; `command` is the supervisor's argv.
+    `find` names the socket's path at each attempt; `command` is the supervisor's argv. `patience` is how many seconds a
+    supervisor may take to come up: a cold one takes about 1, with a million events 3.
     """
 
     find: Callable[[], str]
@@ -57,6 +55,7 @@ class Target:
     version: str
     data: str | None = None
     command: tuple[str, ...] = ()
+    patience: float = 20.0
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -73,11 +72,11 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Dialer:
-    """One search for a supervisor, at most 20 s long; make a new one for the next search."""
+    """One search for a supervisor, as long as the target's patience; make a new one for the next search."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._deadline = time.monotonic() + _DIAL_SECONDS
+        self._deadline = time.monotonic() + target.patience
         self._sock: socket.socket | None = None
         self._greeted = 0.0
         self._answer = b""
@@ -93,7 +92,7 @@ class Dialer:
     def step(self) -> Link | None:
         """Try once, without blocking; None means "again in 30 ms, or when `fileno` is readable".
 
-        Raises DialError (hopeless, also after 20 s), DownError (a person stopped it).
+        Raises DialError (hopeless, or too long), DownError (a person stopped it).
         """
         if self._sock is None:
             self._sock = self._connect()
@@ -104,7 +103,7 @@ class Dialer:
             self.close()
             return link
         if time.monotonic() > self._deadline:
-            raise DialError(f"the supervisor did not answer within {_DIAL_SECONDS:.0f} s; {self._where()}")
+            raise DialError(f"the supervisor did not answer within {self._target.patience:.0f} s; {self._where()}")
         return None
 
     def close(self) -> None:

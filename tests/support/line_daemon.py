@@ -1,7 +1,7 @@
 """A small real supervisor for the relay's tests: an MCPServer served as JSON lines, started by the relay itself.
 
-`python line_daemon.py --data DIR`. It takes its settings from DIR/daemon.json (version, wire, refuse, tool, fail), holds
-the supervisor's lock, writes its pid to DIR/pids, keeps its effects in DIR/calls.db and ends on SIGTERM.
+`python line_daemon.py --data DIR`. It takes its settings from DIR/daemon.json, holds the supervisor's lock, writes its
+pid to DIR/pids, keeps its effects in DIR/calls.db and ends on SIGTERM.
 """
 
 import argparse
@@ -118,7 +118,7 @@ class Daemon:
         )
 
     async def record(self, ctx: Context, hold: bool = False) -> str:
-        """One effect per (session, request id), done before the answer; with hold, only a request sent again is answered."""
+        """One effect per (session, request id), done before the answer; with hold, the first sending gets no answer."""
         waited = seconds_waited(ctx)
         number = await anyio.to_thread.run_sync(self._effect, CONNECTION.get().session, request_key(ctx), waited)
         if hold and waited == 0:
@@ -129,7 +129,7 @@ class Daemon:
         """Answer when the file appears in the data directory."""
         (self.data / f"waiting-{file}").touch()
         try:
-            while not (self.data / file).exists():
+            while not (self.data / file).exists():  # noqa: ASYNC110 - the test is another process
                 await anyio.sleep(0.01)
         except anyio.get_cancelled_exc_class():
             (self.data / f"cancelled-{file}").touch()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,7 +165,7 @@ class Home:
 
 
 @contextmanager
-def home(root: Path) -> Iterator[Home]:
+def home(root: Path) -> Generator[Home]:
     """A home below `root`; at the end nothing that was started in it is left."""
     made = Home(root)
     made.data.mkdir(mode=0o700)
