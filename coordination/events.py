@@ -579,6 +579,7 @@ class Submitted(EventData):
     artifacts: list[str] | None
     incomplete: bool
     commit: str | None
+    diffstat: dict[str, int] | None = None
 
 
 @_event("submit_judged")

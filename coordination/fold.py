@@ -409,6 +409,7 @@ def _submitted(tables: Tables, event: e.Event, data: e.Submitted) -> None:
             artifacts=data.artifacts,
             incomplete=data.incomplete,
             commit=data.commit,
+            diffstat=data.diffstat,
         )
     )
 

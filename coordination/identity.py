@@ -1,8 +1,9 @@
 """Who is calling: known from the connection alone, never from an argument (S1)."""
 
+import hashlib
 from dataclasses import dataclass
 
-__all__ = ["CallKey", "Visitor"]
+__all__ = ["CallKey", "Visitor", "token_digest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,8 @@ class CallKey:
 
     def __str__(self) -> str:
         return f"{self.session}:{self.request}"
+
+
+def token_digest(token: str) -> str:
+    """What the journal keeps of an access token: its sha256."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,9 +1,12 @@
 """What coordination needs from outside, as protocols that the other folders fill (DESIGN §3)."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
+
+from anyio import CancelScope
 
 from palmette.coordination.events import Draft, Event
 from palmette.coordination.tables import Reading, Tables
@@ -55,6 +58,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the monotonic clock."""
+        ...
+
+    def limit(self, seconds: float) -> AbstractContextManager[CancelScope]:
+        """A scope that is cancelled after so many seconds of the monotonic clock; it swallows its own cancellation."""
         ...
 
 

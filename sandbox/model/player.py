@@ -396,19 +396,19 @@ class _Player:
             step, place = frame.steps[frame.at], f"{frame.place}[{frame.at}]"
             frames = (*below, replace(frame, at=frame.at + 1))
             state = replace(state, frames=frames)
-            true = step.condition is None or self._holds(step.condition)
+            applies = step.condition is None or self._holds(step.condition)
             match step:
                 case Branch():
-                    way, name = (step.then, "then") if true else (step.otherwise, "else")
+                    way, name = (step.then, "then") if applies else (step.otherwise, "else")
                     state = replace(state, frames=(*frames, _Frame(tuple(way), f"{place}.{name}")))
-                case LoopStep() if true:
+                case LoopStep() if applies:
                     inner = _Frame(tuple(step.loop.steps), f"{place}.loop.steps", loop=step)
                     state = replace(state, frames=(*frames, inner))
-                case ErrorStep() if true:
+                case ErrorStep() if applies:
                     times = step.error.times
                     if times is None or self.conversation.retries < times:
                         refused.append(Failure(place, step.error))
-                case Turn() if true:
+                case Turn() if applies:
                     state = replace(state, ordinal=state.ordinal + 1)
                     return _Planned(step, place, state)
                 case _:
