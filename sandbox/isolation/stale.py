@@ -138,7 +138,7 @@ async def reap_stale(directory: Path, *, wait_s: float = 15.0) -> list[Stale]:
 def _mend(path: Path, deadline: float) -> Stale:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:  # gone meanwhile, or a link or directory that no reaper of ours made
         return Stale(path.stem, "gone")
     try:
         waited = False

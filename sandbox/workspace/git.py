@@ -83,7 +83,7 @@ async def run_git(
     *arguments: str,
     directory: Path | None = None,
     git_dir: Path | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | Path = b"",
     environment: Mapping[str, str] | None = None,
     config: Sequence[str] = (),
     local: bool = False,
@@ -99,7 +99,7 @@ async def run_git(
         arguments: the command and its arguments; values from outside go behind `--end-of-options` or `--`.
         directory: where to run (`-C`); discovery of the repository starts there.
         git_dir: the repository itself (`--git-dir`); no discovery.
-        stdin: given to it whole.
+        stdin: given to it whole; a path is opened and read by git itself.
         environment: added to the clean environment (`GIT_INDEX_FILE`, dates).
         config: more `key=value` settings.
         local: allow fetching from paths and bundles.
@@ -123,22 +123,27 @@ async def run_git(
     if memory_bytes is not None:
         command = ["sh", "-c", _SHELL, str(memory_bytes // 1024), *command]
     name = arguments[0]
+    data = stdin if isinstance(stdin, bytes) else b""
+    source = subprocess.PIPE if data else os.open(stdin if isinstance(stdin, Path) else os.devnull, os.O_RDONLY)
     try:
         process = await anyio.open_process(
             command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=source,
             env=clean_environment(local=local) | dict(environment or {}),
             start_new_session=True,
         )
     except FileNotFoundError:
         raise GitError("git_missing", "git is not installed", "sudo apt install git") from None
+    finally:
+        if source >= 0:
+            os.close(source)
     output = _Capture(max_output)
     errors = _Capture(_STDERR_CAP, endless=True)
     try:
         with anyio.move_on_after(timeout_s) as scope:
             async with anyio.create_task_group() as tasks:
-                if stdin:
-                    tasks.start_soon(_feed, process, stdin)
+                if data:
+                    tasks.start_soon(_feed, process, data)
                 tasks.start_soon(errors.drain, process.stderr)
                 await output.drain(process.stdout)
                 if output.full:

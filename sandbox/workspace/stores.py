@@ -59,11 +59,11 @@ class Stores:
             if await self._sound(store):
                 return store
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if store.path.exists():  # living clones may still read from it, so it is moved, not removed
+                store.path.rename(self._directory / f".unsound-{commit}-{token_hex(6)}")
             making = self._directory / f".making-{os.getpid()}-{token_hex(6)}"
             try:
                 await self._make(making, source, commit)
-                if store.path.exists():  # unsound: living clones may still read from it, so it is moved, not removed
-                    store.path.rename(self._directory / f".unsound-{commit}-{token_hex(6)}")
                 try:
                     making.rename(store.path)
                 except OSError:

@@ -12,6 +12,7 @@ from anyio.streams.text import TextReceiveStream
 from palmette.sandbox.errors import IsolationError
 from palmette.sandbox.isolation.process import ReapedProcess, run_reaped
 from tests.support.bounded import bounded
+from tests.support.polling import until
 from tests.support.survivors import alive, marked
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,10 @@ async def test_streams_exit_code_and_environment_are_the_commands_own(
     tmp_path: Path, locks: Path, attempt: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_SECRET_OF_THE_SUPERVISOR", "x")
-    program = "import os,sys; print(sorted(os.environ), os.getcwd(), sys.stdin.read(), sorted(os.listdir('/proc/self/fd')))\nsys.exit(7)"
+    program = (
+        "import os,sys; print(sorted(os.environ), os.getcwd(), sys.stdin.read(), sorted(os.listdir('/proc/self/fd')))"
+        "\nsys.exit(7)"
+    )
     result = await run_reaped(
         [*PYTHON, program],
         attempt=attempt,
@@ -43,11 +47,11 @@ async def test_streams_exit_code_and_environment_are_the_commands_own(
         timeout_s=30,
         stdin=b"hello",
     )
-    names = sorted({*environment, "PALMETTE_ATTEMPT", "LC_CTYPE"})
+    variables = sorted({*environment, "PALMETTE_ATTEMPT", "LC_CTYPE"})
     # 0, 1, 2 and the one that lists the directory: nothing of the supervisor or the reaper.
-    assert result.stdout.decode() == f"{names} {tmp_path} hello ['0', '1', '2', '3']\n"
+    assert result.stdout.decode() == f"{variables} {tmp_path} hello ['0', '1', '2', '3']\n"
     assert (result.exit.code, result.exit.signal, result.exit.confirmed) == (7, None, True)
-    assert list(locks.iterdir()) == []
+    assert names(locks) == []
 
 
 @pytest.mark.rule("E5")
@@ -202,8 +206,6 @@ async def test_what_cannot_be_started_says_why(
 
 
 def _until_crowded(attempt: str) -> None:
-    from tests.support.polling import until
-
     until(lambda: len(marked(attempt)) > 40)
 
 
