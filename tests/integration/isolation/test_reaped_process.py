@@ -12,6 +12,7 @@ from anyio.streams.text import TextReceiveStream
 from palmette.sandbox.errors import IsolationError
 from palmette.sandbox.isolation.process import ReapedProcess, run_reaped
 from tests.support.bounded import bounded
+from tests.support.listing import names
 from tests.support.polling import until
 from tests.support.survivors import alive, marked
 
