@@ -9,9 +9,6 @@ R11.
 import json
 import logging
 import os
-import socket
-import stat
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Set
 from contextvars import ContextVar
@@ -22,7 +19,7 @@ from typing import Annotated, Any, Literal, cast
 import anyio
 import anyio.to_thread
 import mcp_types as types
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import MCPServer
 from mcp.server.lowlevel import NotificationOptions, Server
@@ -35,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from palmette import __version__
 from palmette.servers.relay_exchange import SINCE_META
 from palmette.servers.relay_wire import HELLO_LIMIT, WIRE, LineCutter, root_environment
+from palmette.servers.unix_socket import Peer, UnixSocket, accept_all, listening
 
 __all__ = [
     "CONNECTION",
@@ -42,8 +40,6 @@ __all__ = [
     "Connection",
     "Hello",
     "HelloRefusedError",
-    "Peer",
-    "SocketInUseError",
     "lowlevel",
     "request_key",
     "seconds_waited",
@@ -58,10 +54,6 @@ _LAST_WORDS_SECONDS = 2.0
 _INLINE_PARSE = 128 * 1024
 """Bytes above which a line is parsed in a worker thread, off the event loop (DESIGN §2: at most 20 ms on it)."""
 _CHUNK = 256 * 1024
-
-
-class SocketInUseError(Exception):
-    """Somebody listens on the socket already."""
 
 
 class HelloRefusedError(Exception):
@@ -87,15 +79,6 @@ class Hello(BaseModel):
     cwd: Annotated[str, StringConstraints(max_length=8192)]
     only: Literal["coordination", "checks", "corpus"] | None = None
     env: dict[str, str] = {}
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Who is at the other end, by the kernel's word (SO_PEERCRED)."""
-
-    pid: int
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True)
@@ -150,18 +133,12 @@ async def serve_lines(
 
     `connect` decides on each hello (raise HelloRefusedError to refuse). `on_bye` hears of each end of an accepted
     connection: the caller is detached then, nothing is settled (R8); one that reconnects may be back before its bye.
-    Peers of our own user are served, and of `uids`. Raises SocketInUseError if somebody listens there, OSError.
+    Peers of our own user are served, and of `uids`. Raises what `unix_socket.listening` raises.
     """
-    await _clear_stale(path)
-    listener = await anyio.create_unix_listener(path, mode=0o600)
-    made = os.stat(path)
     service = _Service(connect, on_bye, frozenset({os.getuid(), *uids}), version, wire)
-    try:
-        async with listener:
-            task_status.started()
-            await listener.serve(service.connection)
-    finally:
-        _unlink_own(path, made)
+    with listening(path) as listener:
+        task_status.started()
+        await accept_all(listener, service.connection)
 
 
 def lowlevel(server: MCPServer[Any]) -> Server[Any]:
@@ -193,18 +170,17 @@ class _Service:
         self._version = version
         self._wire = wire
 
-    async def connection(self, stream: SocketStream) -> None:
+    async def connection(self, stream: UnixSocket) -> None:
         """Serve one connection to its end; its faults are its own."""
-        async with stream:
-            try:
-                await self._serve(stream)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
-                logger.debug("a relay went away")
-            except Exception:
-                logger.exception("a relay's connection failed")
+        try:
+            await self._serve(stream)
+        except (anyio.BrokenResourceError, anyio.EndOfStream):
+            logger.debug("a relay went away")
+        except Exception:
+            logger.exception("a relay's connection failed")
 
-    async def _serve(self, stream: SocketStream) -> None:
-        peer = _peer(stream)
+    async def _serve(self, stream: UnixSocket) -> None:
+        peer = stream.peer()
         try:
             with anyio.fail_after(_HELLO_SECONDS):
                 hello, rest = await self._hello(stream, peer)
@@ -235,7 +211,7 @@ class _Service:
                 with anyio.move_on_after(_BYE_SECONDS, shield=True):
                     await self._on_bye(connection)
 
-    async def _hello(self, stream: SocketStream, peer: Peer) -> tuple[Hello, bytes]:
+    async def _hello(self, stream: UnixSocket, peer: Peer) -> tuple[Hello, bytes]:
         head = b""
         while b"\n" not in head:
             if len(head) > HELLO_LIMIT:
@@ -281,7 +257,7 @@ class _Service:
 
 
 async def _converse(
-    stream: SocketStream, rest: bytes, accepted: Accepted, options: InitializationOptions, session: str
+    stream: UnixSocket, rest: bytes, accepted: Accepted, options: InitializationOptions, session: str
 ) -> None:
     """Run the SDK's loop between the stream's lines until the peer has no more to say."""
     to_server, from_peer = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -311,7 +287,7 @@ async def _converse(
 
 
 async def _read(
-    stream: SocketStream,
+    stream: UnixSocket,
     rest: bytes,
     to_server: MemoryObjectSendStream[SessionMessage | Exception],
     to_peer: MemoryObjectSendStream[SessionMessage],
@@ -328,11 +304,11 @@ async def _read(
                     else:
                         await to_server.send(SessionMessage(message))
                 lines.extend(cutter.feed(await stream.receive(_CHUNK)))
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
             return
 
 
-async def _write(stream: SocketStream, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _write(stream: UnixSocket, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
     """Send what the server says as fast as the peer reads; a slow one makes its own handlers wait, nothing piles up."""
     async with from_server:
         async for item in from_server:
@@ -340,7 +316,7 @@ async def _write(stream: SocketStream, from_server: MemoryObjectReceiveStream[Se
                 continue
             try:
                 await stream.send(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            except anyio.BrokenResourceError:
                 return
 
 
@@ -390,37 +366,5 @@ def _refusal(request_id: str | int | None, code: int, message: str) -> _Unreadab
     return _Unreadable(types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
 
 
-async def _say(stream: SocketStream, words: dict[str, object]) -> None:
+async def _say(stream: UnixSocket, words: dict[str, object]) -> None:
     await stream.send(json.dumps(words, separators=(",", ":")).encode() + b"\n")
-
-
-def _peer(stream: SocketStream) -> Peer:
-    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's typed attributes, not Django's
-    return Peer(*struct.unpack("3i", raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
-
-
-async def _clear_stale(path: str) -> None:
-    """Remove a socket nobody listens on; anything else in that place is an error."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(f"{path} is in the way and no socket")
-    try:
-        stream = await anyio.connect_unix(path)
-    except OSError:
-        os.unlink(path)
-        return
-    await stream.aclose()
-    raise SocketInUseError(f"somebody listens on {path} already: palmette up --status")
-
-
-def _unlink_own(path: str, made: os.stat_result) -> None:
-    """Remove the socket unless a successor has put its own in that place."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if (found.st_dev, found.st_ino) == (made.st_dev, made.st_ino):
-        os.unlink(path)

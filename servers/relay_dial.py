@@ -13,8 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from palmette.servers import places
 from palmette.servers.relay_wire import HELLO_LIMIT, WIRE
@@ -33,8 +32,7 @@ class DownError(Exception):
     """A person stopped the supervisor and nothing may start it (R3)."""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """A connection whose hello was answered; `rest` is what came behind the answer."""
 
     sock: socket.socket
@@ -42,8 +40,7 @@ class Link:
     rest: bytes
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What to dial. With `data` None the socket is dialled and nothing is ever started (inside a node).
 
     `find` names the socket's path at each attempt; `command` is the supervisor's argv. `patience` is how many seconds a

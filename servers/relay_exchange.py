@@ -2,6 +2,8 @@
 
 Pure: lines in, lines out, no I/O. Standard library only. Rules R3 to R6 of the stdio-relay note are here.
 
+Named tuples and plain classes here and beside: importing `dataclasses` would take a fifth of the relay's whole start.
+
 Kept: the handshake (to be replayed, its answer swallowed), every request still without an answer (sent again under its
 own id: session and id together are the idempotency key of a verb), and the supervisor's own open requests (withdrawn
 when it dies, because the next life counts its ids from 1 again).
@@ -9,9 +11,8 @@ when it dies, because the next life counts its ids from 1 again).
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 __all__ = ["RESEND_LIMIT", "SINCE_META", "Exchange", "Refusal", "ReplayRefusedError", "Turn"]
 
@@ -33,8 +34,7 @@ class ReplayRefusedError(Exception):
     """The restarted supervisor did not accept the handshake of this session; its message says why."""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why requests cannot be served now: a machine code, a sentence, and the command that helps."""
 
     error: str
@@ -42,26 +42,29 @@ class Refusal:
     hint: str
 
 
-@dataclass
-class Turn:
+class Turn(NamedTuple):
     """What is to be sent after one event, without line ends: up to the supervisor and out to the harness."""
 
-    up: list[bytes] = field(default_factory=list[bytes])
-    out: list[bytes] = field(default_factory=list[bytes])
+    up: Sequence[bytes] = ()
+    out: Sequence[bytes] = ()
 
 
-@dataclass
 class _Open:
-    """A request of the harness that has no answer yet."""
+    """A request of the harness without an answer; `received` on the exchange's clock, `sent` counts its sendings."""
 
-    id: object
-    method: str
-    line: bytes
-    received: float
-    modern: bool
-    filter: _Object
-    sent: int = 0
-    acknowledged: bool = False
+    __slots__ = ("acknowledged", "filter", "id", "line", "method", "modern", "received", "sent")
+
+    def __init__(
+        self, request_id: object, method: str, params: _Object, line: bytes, received: float, sent: int
+    ) -> None:
+        self.id = request_id
+        self.method = method
+        self.line = line
+        self.received = received
+        self.sent = sent
+        self.modern = _PROTOCOL_META in _object(params.get("_meta"))
+        self.filter = _object(params.get("notifications"))
+        self.acknowledged = False
 
 
 class Exchange:
@@ -171,28 +174,30 @@ class Exchange:
         self._epoch += 1
         changed = self._version is not None and version != self._version
         self._version = version
-        turn, rest = Turn(), list(self._open.values())
+        up: list[bytes] = []
+        out: list[bytes] = []
+        rest = list(self._open.values())
         if self._initialize in rest:
             rest.remove(self._initialize)
             rest.insert(0, self._initialize)
         elif self._initialize is not None and self._handshaken:
             self._swallow = _key(self._initialize.id)
-            turn.up.append(self._initialize.line)
+            up.append(self._initialize.line)
             if changed and self._initialized is not None:
-                turn.out.append(_dump({"jsonrpc": "2.0", "method": _LIST_CHANGED}))
+                out.append(_dump({"jsonrpc": "2.0", "method": _LIST_CHANGED}))
         for pending in rest:
             if pending.sent >= RESEND_LIMIT:
                 self._forget(_key(pending.id))
-                turn.out.append(_refused(pending, _CRASHING))
+                out.append(_refused(pending, _CRASHING))
                 continue
             if pending.acknowledged and changed and pending.filter.get("toolsListChanged") is True:
                 meta = {"_meta": {_SUBSCRIPTION_META: pending.id}}
-                turn.out.append(_dump({"jsonrpc": "2.0", "method": _LIST_CHANGED, "params": meta}))
-            turn.up.append(_aged(pending, self._clock()) if pending.sent else pending.line)
+                out.append(_dump({"jsonrpc": "2.0", "method": _LIST_CHANGED, "params": meta}))
+            up.append(_aged(pending, self._clock()) if pending.sent else pending.line)
             pending.sent += 1
         if self._initialized is not None:
-            turn.up.insert(1, self._initialized)  # right behind initialize, before all that needs the handshake
-        return turn
+            up.insert(1, self._initialized)  # right behind initialize, before all that needs the handshake
+        return Turn(up, out)
 
     def refuse(self, refusal: Refusal) -> list[bytes]:
         """Answer every open request ourselves (R3): a tool call with a normal result, the rest with an error."""
@@ -205,19 +210,10 @@ class Exchange:
         return answers
 
     def _remember(self, message: _Object, method: str, line: bytes) -> None:
-        params = _object(message.get("params"))
         key = _key(message["id"])
         self._forget(key)
-        modern = _PROTOCOL_META in _object(params.get("_meta"))
-        pending = _Open(
-            message["id"],
-            method,
-            line,
-            self._clock(),
-            modern,
-            _object(params.get("notifications")),
-            sent=int(self._live),
-        )
+        params = _object(message.get("params"))
+        pending = _Open(message["id"], method, params, line, self._clock(), int(self._live))
         self._open[key] = pending
         self._held += len(line)
         if method == "initialize":

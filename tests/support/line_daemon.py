@@ -37,13 +37,13 @@ from palmette.servers.lines import (
     Connection,
     Hello,
     HelloRefusedError,
-    Peer,
     lowlevel,
     request_key,
     seconds_waited,
     serve_lines,
 )
 from palmette.servers.relay_wire import WIRE
+from palmette.servers.unix_socket import Peer
 
 __all__ = ["Daemon", "Settings", "main"]
 
