@@ -1,5 +1,6 @@
 """A script: scenarios in YAML, validated whole, with every mistake named by its place."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -62,7 +63,7 @@ class Script(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake, not a silent choice."""
+    """Safe YAML in which a key given twice is a mistake, and `yes`, `on` and dates are the words they look like."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -74,6 +75,17 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+
+def _resolvers() -> Iterator[tuple[str, list[tuple[str, re.Pattern[str]]]]]:
+    """The implicit types of YAML but for dates, and with the two booleans of YAML 1.2."""
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
+        kept = [(tag, regex) for tag, regex in resolvers if tag not in (_BOOL, _DATE)]
+        yield first, [(_BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$")), *kept] if first in "tTfF" else kept
+
+
+_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_Loader.yaml_implicit_resolvers = dict(_resolvers())
 
 
 def _parsed(text: str, source: str) -> Script:

@@ -86,18 +86,20 @@ async def serve(
 
 @contextlib.contextmanager
 def _tcp(host: str, port: int) -> Generator[socket.socket, None, None]:
+    if not 0 <= port <= 65535:
+        raise ListenError(f"{port} is no port", "Give a port from 1 to 65535, or 0 for a free one.")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # The protocol is named: asyncio sets TCP_NODELAY only then, and without it each reply waits 40 ms.
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise ListenError(f"{host}:{port} cannot be listened on: {error}", "Give another host or port.") from None
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(2048)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             hint = "Give another port, or 0 for a free one."
             raise ListenError(f"{host}:{port} cannot be listened on: {error}", hint) from None
         yield listener
