@@ -90,6 +90,7 @@ REFUSALS: Mapping[str, str] = {
     "open_questions": "Answer or escalate the blocking questions of your children first.",
     "unread_messages": "Read them first: call await_event.",
     "check_failed": "Mend what the failing checks name, then submit again.",
+    "result_refused": "Mend what is named in your work tree, then submit again.",
     "check_unavailable": "A check could not be run; try again, or submit with incomplete=true.",
     "already_submitted": "The result is accepted; end your turn.",
     "not_eligible": "Only settled children can be selected.",
