@@ -215,6 +215,8 @@ class ReapedProcess:
                 os.close(self._control)
                 self._control = None
             await self._process.aclose()
+            if self._exit is not None and self._exit.confirmed:
+                await anyio.to_thread.run_sync(lambda: self._lock.unlink(missing_ok=True))
 
     async def _ordered_end(self, grace_s: float) -> Exit:
         with anyio.move_on_after(grace_s + _KILL_MARGIN_S):
@@ -337,9 +339,6 @@ async def run_reaped(
                     tasks.start_soon(feed, process.stdin)
                 await process.wait()
         ended = await (process.kill() if scope.cancelled_caught else process.wait())
-    if ended.confirmed:
-        with suppress(FileNotFoundError):
-            await anyio.to_thread.run_sync(os.unlink, lock)
     return ExecResult(ended, bytes(captured["stdout"]), bytes(captured["stderr"]), scope.cancelled_caught, truncated)
 
 

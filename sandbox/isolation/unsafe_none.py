@@ -97,6 +97,15 @@ class UnsafeNone:
             stdin=stdin,
         )
 
+    async def command(self, node: str, argv: Sequence[str], directory: Path, seconds: float) -> bytes:
+        """Run a command of ours for a node and return its standard output, whatever it exits with: an IsolatedCommand.
+
+        Raises:
+            IsolationError: `launch_failed`.
+        """
+        result = await self.exec(node, argv, env=self.environment(directory), cwd=directory, timeout_s=seconds)
+        return result.stdout
+
     async def reap(self, *, wait_s: float = 15.0) -> list[Stale]:
         """End whatever an earlier life left; to be called before anything is started. Idempotent."""
         return await reap_stale(self._locks, wait_s=wait_s)

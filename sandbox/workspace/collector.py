@@ -2,10 +2,10 @@
 
     python -I -S collector.py --work DIR --base COMMIT --node NODE --out FILE [caps]
 
-It prints one JSON object: `{commit, head, bundle, bytes, skipped: [{path, why}], skipped_total}`, or `{error, message}`
-with exit code 1. Nothing is written in the node's repository and its config is not read for the snapshot: index,
-objects and refs are those of a temporary bare repository that borrows the node's objects. So no hook, filter or
-fsmonitor runs, no lock collides with the node's own git, and skip-worktree bits hide nothing.
+It prints one JSON object: `{commit, head, tree, bundle, bytes, skipped: [{path, why}], skipped_total}`, or
+`{error, message}` with exit code 1. Nothing is written in the node's repository and its config is not read for the
+snapshot: index, objects and refs are those of a temporary bare repository that borrows the node's objects. So no hook,
+filter or fsmonitor runs, no lock collides with the node's own git, and skip-worktree bits hide nothing.
 """
 
 import argparse
@@ -254,6 +254,7 @@ def collect(options: argparse.Namespace, temporary: str) -> dict[str, object]:
     return {
         "commit": commit,
         "head": head,
+        "tree": tree.decode().strip(),
         "bundle": commit != base,
         "bytes": size,
         "skipped": [

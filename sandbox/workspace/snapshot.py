@@ -46,6 +46,7 @@ class Snapshot:
     Attributes:
         commit: the snapshot; equal to the base if nothing was changed.
         head: the node's own last commit, its parent.
+        tree: the tree it holds.
         bundle: the file that holds it; None if nothing was changed.
         skipped: (path, why) of what was left out: pipes, sockets, devices, links out of the tree, huge files.
         skipped_total: how many; `skipped` names the first.
@@ -53,6 +54,7 @@ class Snapshot:
 
     commit: str
     head: str
+    tree: str
     bundle: Path | None
     skipped: tuple[tuple[str, str], ...] = ()
     skipped_total: int = 0
@@ -113,6 +115,7 @@ def read_report(output: bytes, bundle: Path) -> Snapshot:
     return Snapshot(
         commit=check_commit(commit),
         head=check_commit(head),
+        tree=check_commit(str(report.get("tree"))),
         bundle=bundle if report.get("bundle") is True else None,
         skipped=tuple(skipped),
         skipped_total=total if isinstance(total, int) else len(skipped),

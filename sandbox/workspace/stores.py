@@ -74,7 +74,7 @@ class Stores:
                 raise WorkspaceError(
                     "store_failed",
                     f"no store could be made of {commit[:12]} from {source}: {error}",
-                    "a partial clone must first fetch what it lacks (git fetch --refetch --filter=blob:none off)",
+                    "if it is a partial clone: git fetch --refetch --no-filter",
                 ) from error
             finally:
                 with anyio.CancelScope(shield=True):

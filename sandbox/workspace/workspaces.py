@@ -6,11 +6,13 @@
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import anyio
 import anyio.to_thread
 
 from palmette.coordination.errors import Refused
@@ -18,6 +20,7 @@ from palmette.coordination.ports import Collected as CollectedValue
 from palmette.sandbox.errors import RepositoryError, WorkspaceError
 from palmette.sandbox.workspace.clone import Workspace, create_workspace, remove_workspace
 from palmette.sandbox.workspace.delivery import deliver_bundle, publish
+from palmette.sandbox.workspace.git import run_git
 from palmette.sandbox.workspace.names import check_commit, check_label, directory_name
 from palmette.sandbox.workspace.quarantine import Quarantine, QuarantineCaps, diff
 from palmette.sandbox.workspace.repository import Repository, open_repository
@@ -63,6 +66,7 @@ class GitWorkspaces:
         self._run = run
         self._caps = snapshot_caps
         self._stores = Stores(self._directory / "stores")
+        self._collecting: defaultdict[Path, anyio.Lock] = defaultdict(anyio.Lock)
         self._results = Quarantine(self._directory / "results", quarantine_caps)
 
     async def sweep(self) -> None:
@@ -103,6 +107,8 @@ class GitWorkspaces:
     async def collect(self, tree: str, node: str) -> CollectedValue:
         """Snapshot the work tree as it stands (C2), in the node's isolation, and take it through the quarantine.
 
+        A work tree that was not changed since gives the commit it gave before, so that a verdict on it holds (C4).
+
         Raises:
             WorkspaceError: there is no work space, or no snapshot could be made.
             QuarantineError: the result was refused; the work space and its bundle are kept (W2).
@@ -112,6 +118,10 @@ class GitWorkspaces:
     async def collect_snapshot(self, tree: str, node: str) -> tuple[CollectedValue, Snapshot]:
         """As `collect`, and what the snapshot left out with it."""
         place = self._place(tree, node)
+        async with self._collecting[place]:
+            return await self._collect(tree, node, place)
+
+    async def _collect(self, tree: str, node: str, place: Path) -> tuple[CollectedValue, Snapshot]:
         note = await anyio.to_thread.run_sync(_read_note, place)
         store = self._stores.find(note.base) if note else None
         if note is None or store is None:
@@ -126,6 +136,8 @@ class GitWorkspaces:
             out=out / "result.bundle",
             caps=self._caps,
         )
+        if taken.bundle is not None and note.saved is not None and await self._same(tree, note.saved, taken):
+            taken = replace(taken, commit=note.saved)
         collected = await self._results.collect(tree, taken.bundle, taken.commit, store)
         await anyio.to_thread.run_sync(_write_note, place, _Note(node, note.base, collected.commit))
         value = CollectedValue(
@@ -136,6 +148,14 @@ class GitWorkspaces:
             deletions=collected.deletions,
         )
         return value, taken
+
+    async def _same(self, tree: str, saved: str, taken: Snapshot) -> bool:
+        """Whether a commit that is saved holds the same tree on the same parent as a new snapshot."""
+        holder = self._results.find(tree, saved)
+        if holder is None:
+            return False
+        known = await run_git("rev-parse", f"{saved}^{{tree}}", f"{saved}^", git_dir=holder)
+        return known.text.split() == [taken.tree, taken.head]
 
     async def working_tree(self, tree: str, node: str, repository: str) -> str:
         """Commit a person's work tree as it stands, outside his repository, and return the commit (W3, `working-tree`).

@@ -1,7 +1,7 @@
 """A person's repository, and work spaces over it whose commands run under real subreapers."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,13 +64,4 @@ def isolation(tmp_path: Path) -> UnsafeNone:
 @pytest.fixture
 def workspaces(tmp_path: Path, isolation: UnsafeNone) -> GitWorkspaces:
     """Work spaces whose snapshots run under `isolation`."""
-    home = tmp_path / "home"
-    home.mkdir()
-
-    async def run(node: str, argv: Sequence[str], directory: Path, seconds: float) -> bytes:
-        result = await isolation.exec(
-            f"{node}#1", argv, env=isolation.environment(home), cwd=directory, timeout_s=seconds
-        )
-        return result.stdout
-
-    return GitWorkspaces(tmp_path / "palmette", run)
+    return GitWorkspaces(tmp_path / "palmette", isolation.command)

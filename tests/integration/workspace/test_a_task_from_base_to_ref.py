@@ -1,5 +1,6 @@
 """The whole way: base, store, clone, work, snapshot, quarantine, bundle for the parent, ref for the person."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,27 @@ async def test_a_node_that_changed_nothing_yields_its_base(
 
 
 @bounded(120)
+async def test_a_work_tree_that_stands_still_gives_one_commit_however_often_it_is_taken(
+    workspaces: GitWorkspaces, repository: Path, head: str
+) -> None:
+    work = await workspaces.create("t1", "t1/0", str(repository), head)
+    (work / "new.txt").write_text("new\n")
+    first = await workspaces.collect("t1", "t1/0")
+    os.utime(work / "new.txt", (1, 1))
+    found: list[str] = []
+
+    async def once() -> None:
+        found.append((await workspaces.collect("t1", "t1/0")).commit)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(once)
+    assert found == [first.commit] * 3
+    (work / "new.txt").write_text("newer\n")
+    assert (await workspaces.collect("t1", "t1/0")).commit != first.commit
+
+
+@bounded(120)
 async def test_a_node_that_left_its_history_loses_no_work(
     workspaces: GitWorkspaces, repository: Path, head: str, git: Git
 ) -> None:
@@ -247,6 +269,17 @@ async def test_bad_repositories_are_refused_by_name(
             await workspaces.resolve(str(path), ref)
         assert (path, ref, caught.value.code) == (path, ref, code)
     assert (await workspaces.resolve(str(repository / "data"), "main~1"))[0] == git(repository, "rev-parse", "main~1")
+
+
+@bounded(120)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+async def test_a_repository_of_another_user_is_not_trusted(workspaces: GitWorkspaces, repository: Path) -> None:
+    os.chown(repository, 12345, 12345)
+    os.chown(repository / ".git", 12345, 12345)
+    with pytest.raises(Refused) as caught:
+        await workspaces.resolve(str(repository), None)
+    assert "another user" in caught.value.message
+    assert "owner" in caught.value.hint
 
 
 @bounded(120)

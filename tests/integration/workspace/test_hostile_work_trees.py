@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,11 +171,9 @@ async def test_every_cap_of_snapshot_and_quarantine_refuses_and_keeps_the_work(
     quarantine: QuarantineCaps | None,
     code: str,
 ) -> None:
-    async def run(node: str, argv: Sequence[str], directory: Path, seconds: float) -> bytes:
-        environment = isolation.environment(tmp_path)
-        return (await isolation.exec(node, argv, env=environment, cwd=directory, timeout_s=seconds)).stdout
-
-    bounded_ones = GitWorkspaces(tmp_path / "data", run, snapshot_caps=snapshot, quarantine_caps=quarantine)
+    bounded_ones = GitWorkspaces(
+        tmp_path / "data", isolation.command, snapshot_caps=snapshot, quarantine_caps=quarantine
+    )
     work = await bounded_ones.create("t1", "t1/0", str(repository), head)
     (work / "noise.bin").write_bytes(os.urandom(300_000))
     for number in range(10):

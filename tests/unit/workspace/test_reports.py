@@ -17,12 +17,14 @@ ID = "0123456789" * 4
 
 
 def report(**fields: object) -> bytes:
-    return json.dumps({"commit": ID, "head": ID, "bundle": True, "skipped": [], "skipped_total": 0} | fields).encode()
+    return json.dumps(
+        {"commit": ID, "head": ID, "tree": ID, "bundle": True, "skipped": [], "skipped_total": 0} | fields
+    ).encode()
 
 
 def test_a_report_tells_commit_head_and_what_was_left_out() -> None:
     read = read_report(report(skipped=[{"path": "pipe", "why": "fifo"}], skipped_total=3), OUT)
-    assert read == Snapshot(ID, ID, OUT, (("pipe", "fifo"),), 3)
+    assert read == Snapshot(ID, ID, ID, OUT, (("pipe", "fifo"),), 3)
     assert read_report(report(bundle=False), OUT).bundle is None
 
 
