@@ -24,11 +24,12 @@ _GRACE_S = 1
 
 
 class _Server(uvicorn.Server):
-    """A server inside somebody else's program: signals are theirs, and readiness is an event."""
+    """A server inside somebody else's program: signals are theirs, readiness and the end are events."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = anyio.Event()
+        self.ended = anyio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -37,6 +38,26 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.ended.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End at once where nothing is in flight; uvicorn's own end always takes its 100 ms."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with anyio.move_on_after(_GRACE_S):
+            await self._drained()
+        for task in self.server_state.tasks:
+            task.cancel()
+        with anyio.move_on_after(_GRACE_S):
+            await self._drained()
+
+    async def _drained(self) -> None:
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  (uvicorn has no such event)
+            await anyio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
@@ -72,16 +93,27 @@ async def serve(
             log_config=None,
             log_level="critical",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            date_header=False,
         )
         server = _Server(config)
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, sockets)
-            await server.ready.wait()
+            tasks.start_soon(_to_the_end, server, sockets)
             try:
+                await server.ready.wait()
                 yield url
+            except Exception as error:
+                failure = error  # raised below as it is, not in a group
             finally:
-                server.should_exit = True
+                server.ended.set()
+        if failure is not None:
+            raise failure
+
+
+async def _to_the_end(server: _Server, sockets: list[socket.socket]) -> None:
+    # Shielded, because a cancelled server leaves its connections open; `ended` is set on every way out.
+    with anyio.CancelScope(shield=True):
+        await server.serve(sockets)
 
 
 @contextlib.contextmanager

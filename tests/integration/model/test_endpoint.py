@@ -113,6 +113,23 @@ async def test_the_endpoint_ends_although_a_reply_is_silent() -> None:
                 await response.aread()
 
 
+async def test_a_failure_or_a_cancellation_of_its_user_ends_the_endpoint_too() -> None:
+    urls: list[str] = []
+    with anyio.fail_after(20):
+        with pytest.raises(ZeroDivisionError):
+            async with serve(SCRIPT) as url:
+                urls.append(url)
+                raise ZeroDivisionError
+        with anyio.CancelScope() as scope:
+            async with serve(SCRIPT) as url:
+                urls.append(url)
+                scope.cancel()
+                await anyio.sleep_forever()
+        for url in urls:
+            with pytest.raises(httpx2.ConnectError):
+                httpx2.get(url)
+
+
 async def test_small_replies_do_not_wait_for_a_delayed_acknowledgement() -> None:
     """Without TCP_NODELAY each streamed reply takes 40 ms; the median is far below even on a busy machine."""
     with anyio.fail_after(30):

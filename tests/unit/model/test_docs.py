@@ -12,8 +12,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "scripted-model.md"
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 KINDS = {
     "say", "call", "calls", "as", "loop", "until", "if", "then", "else", "error", "usage", "fault", "stop",
-    "afterwards", "when", "all", "any", "not", "equals", "matches", "contains", "exists", "above", "below", "at_least", "slow",
-    "cut", "silent", "stream_error", "oversize", "times",
+    "afterwards", "when", "all", "any", "not", "equals", "matches", "contains", "exists", "above", "below",
+    "at_least", "slow", "cut", "silent", "stream_error", "oversize", "times",
 }  # fmt: skip
 
 
