@@ -179,10 +179,18 @@ def supervisor_log(data: str) -> str:
 
 def _runtime_root(environ: Mapping[str, str] | None) -> str:
     given = (os.environ if environ is None else environ).get("XDG_RUNTIME_DIR", "")
-    # Ignored if relative (the XDG specification says so) or missing (what sudo and cron leave behind).
-    if os.path.isabs(given) and os.path.isdir(given):
+    # Ignored if relative (the XDG specification says so), missing or another user's (what sudo and cron leave behind).
+    if os.path.isabs(given) and _is_ours(given):
         return os.path.join(given, "palmette")
     return f"/tmp/palmette-{os.getuid()}"  # noqa: S108 - 0700 and owner are checked before use
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _recorded_runtime(data: str) -> str | None:

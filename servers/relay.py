@@ -25,7 +25,7 @@ from palmette import __version__
 from palmette.servers import places
 from palmette.servers.relay_dial import Target
 from palmette.servers.relay_pump import Relay
-from palmette.servers.relay_wire import WIRE, root_environment
+from palmette.servers.relay_wire import WIRE, printable, root_environment
 
 __all__ = ["Options", "main", "parse_options", "supervisor_command"]
 
@@ -55,10 +55,10 @@ def main(argv: Sequence[str], supervisor: Callable[[str], Sequence[str]] | None 
     try:
         options = parse_options(argv)
     except ValueError as error:
-        print(f"palmette mcp: {error}; {_USAGE}", file=sys.stderr)
+        print(printable(f"palmette mcp: {error}; {_USAGE}", 2000), file=sys.stderr)
         return 2
     except places.PlaceError as error:
-        print(f"palmette mcp: {error}", file=sys.stderr)
+        print(printable(f"palmette mcp: {error}", 2000), file=sys.stderr)
         return 1
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     return Relay(_target(options, token, supervisor or supervisor_command)).run()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from palmette.servers import places
-from palmette.servers.relay_wire import HELLO_LIMIT, WIRE
+from palmette.servers.relay_wire import HELLO_LIMIT, WIRE, printable
 
 __all__ = ["DialError", "Dialer", "DownError", "Link", "Target", "clean_environment"]
 
@@ -166,11 +166,11 @@ class Dialer:
         if answer.get("palmette") != WIRE:
             raise DialError(
                 f"this relay (palmette {self._target.version}) speaks wire version {WIRE}, the supervisor (palmette "
-                f"{_plain(version)}) speaks {_plain(str(answer.get('palmette')))}; palmette down && palmette up"
+                f"{printable(version)}) speaks {printable(str(answer.get('palmette')))}; palmette down && palmette up"
             )
         if "error" in answer:
-            cause = _plain(str(answer.get("message") or answer["error"]))
-            hint = _plain(str(answer.get("hint") or "palmette doctor"))
+            cause = printable(str(answer.get("message") or answer["error"]))
+            hint = printable(str(answer.get("hint") or "palmette doctor"))
             raise DialError(f"the supervisor refuses this relay: {cause}; {hint}")
         return version
 
@@ -286,9 +286,4 @@ def _last_words(path: str, start: int) -> str:
             lines = log.read(4096).decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    return f": {_plain(lines[-1])}" if lines else ""
-
-
-def _plain(text: str) -> str:
-    """Printable characters only, at most 300: what another process wrote must not steer a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text[:300]).strip()
+    return f": {printable(lines[-1])}" if lines else ""

@@ -12,7 +12,7 @@ import time
 from palmette.servers import places
 from palmette.servers.relay_dial import Dialer, DialError, DownError, Link, Target
 from palmette.servers.relay_exchange import Exchange, Refusal, ReplayRefusedError, Turn
-from palmette.servers.relay_wire import LineCutter
+from palmette.servers.relay_wire import LineCutter, printable
 
 __all__ = ["Relay"]
 
@@ -197,5 +197,5 @@ class Relay:
     def _fail(self, cause: str) -> int:
         self._send(Turn(out=self._exchange.refuse(Refusal("supervisor_unavailable", cause, "palmette doctor"))))
         self._flush(_DRAIN_SECONDS)
-        print(f"palmette mcp: {cause}", file=sys.stderr, flush=True)
+        print(printable(f"palmette mcp: {cause}", 2000), file=sys.stderr, flush=True)
         return 1

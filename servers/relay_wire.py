@@ -5,7 +5,7 @@ Standard library only: both ends import it, and one end runs inside cages. Sourc
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HELLO_LIMIT", "LINE_LIMIT", "ROOT_ENVIRONMENT", "WIRE", "LineCutter", "root_environment"]
+__all__ = ["HELLO_LIMIT", "LINE_LIMIT", "ROOT_ENVIRONMENT", "WIRE", "LineCutter", "printable", "root_environment"]
 
 WIRE = 1
 """Wire version: an integer, compared exactly (R9). It changes when an older relay could no longer be served."""
@@ -23,6 +23,11 @@ ROOT_ENVIRONMENT = ("CLAUDE_CODE_SESSION_ID", "CLAUDE_PROJECT_DIR", "CLAUDE_CODE
 def root_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of `environ` that says which harness session this is; nothing else may travel or be journaled (R10)."""
     return {name: environ[name] for name in ROOT_ENVIRONMENT if name in environ}
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """Printable characters only, at most `limit`: others' words must not steer a terminal or fake a line."""
+    return "".join(character if character.isprintable() else " " for character in text[:limit]).strip()
 
 
 class LineCutter:

@@ -63,7 +63,7 @@ class UnixSocket:
         return Peer(*struct.unpack("3i", self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
     async def receive(self, size: int) -> bytes:
-        """At most `size` bytes. Raises anyio.EndOfStream at the end, anyio.BrokenResourceError for a broken connection."""
+        """At most `size` bytes. Raises anyio.EndOfStream at the end, anyio.BrokenResourceError if the peer broke."""
         await anyio.lowlevel.checkpoint()
         while True:
             try:

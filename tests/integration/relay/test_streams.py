@@ -145,6 +145,7 @@ def test_inside_a_node_the_same_relay_dials_the_attempts_socket_with_its_token(h
         (("--port", "1"), "unknown argument '--port'"),
         (("--data",), "--data needs a value"),
         (("--only", "everything"), "--only takes one of"),
+        (("--x\x1b[31m\ny", "1"), "unknown argument"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(home: Home, arguments: tuple[str, ...], said: str) -> None:

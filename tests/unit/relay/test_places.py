@@ -71,6 +71,14 @@ def test_a_runtime_directory_open_to_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_a_runtime_directory_of_another_user_is_ignored(tmp_path: Path) -> None:
+    """sudo keeps the XDG_RUNTIME_DIR of the person who called it."""
+    os.chown(tmp_path, 12345, 12345)
+    found = places.runtime_directory("/data", {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert os.path.dirname(found) == f"/tmp/palmette-{os.getuid()}"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
     with pytest.raises(PlaceError) as caught:

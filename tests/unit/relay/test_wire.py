@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmette.servers.relay_wire import LineCutter, root_environment
+from palmette.servers.relay_wire import LineCutter, printable, root_environment
 
 LINES = st.lists(st.binary(min_size=1, max_size=20).filter(lambda line: b"\n" not in line and line.strip() == line))
 
@@ -35,6 +35,11 @@ def test_a_line_over_the_limit_is_one_gap_and_its_neighbours_are_whole(size: int
 def test_separators_of_unicode_stand_inside_a_line() -> None:
     line = '{"text":"a\u2028b\u0085c"}'.encode()
     assert list(LineCutter().feed(line + b"\r\n\n  \n")) == [line + b"\r"]
+
+
+def test_what_others_wrote_cannot_steer_a_terminal_or_fake_a_line() -> None:
+    assert printable("a\x1b[2J\nb\u202ec\r", 100) == "a [2J b c"
+    assert len(printable("x" * 1000)) == 300
 
 
 @pytest.mark.rule("R10", "R11")
