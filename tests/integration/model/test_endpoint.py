@@ -115,11 +115,15 @@ async def test_the_endpoint_ends_although_a_reply_is_silent() -> None:
 
 async def test_a_failure_or_a_cancellation_of_its_user_ends_the_endpoint_too() -> None:
     urls: list[str] = []
+
+    async def fail_inside() -> None:
+        async with serve(SCRIPT) as url:
+            urls.append(url)
+            raise ZeroDivisionError
+
     with anyio.fail_after(20):
         with pytest.raises(ZeroDivisionError):
-            async with serve(SCRIPT) as url:
-                urls.append(url)
-                raise ZeroDivisionError
+            await fail_inside()
         with anyio.CancelScope() as scope:
             async with serve(SCRIPT) as url:
                 urls.append(url)
