@@ -12,6 +12,7 @@ from palmette.coordination.values import Amounts, Label, Text, Usage, Verdict
 __all__ = [
     "EVENT_TYPES",
     "Acknowledged",
+    "Attached",
     "AttemptEnded",
     "AttemptStarted",
     "ClockMarked",
@@ -261,6 +262,14 @@ class RootAdopted(EventData):
 @dataclass(frozen=True, slots=True)
 class Detached(EventData):
     """An attached root's last connection closed; detached, never settled (R8)."""
+
+    connection: str
+
+
+@_event("attached")
+@dataclass(frozen=True, slots=True)
+class Attached(EventData):
+    """A detached root's harness is back."""
 
     connection: str
 

@@ -179,6 +179,10 @@ def _detached(tables: Tables, event: e.Event, _: e.Detached) -> None:
     tables.put(replace(_have(tables, Tree, event.tree), detached=True))
 
 
+def _attached(tables: Tables, event: e.Event, _: e.Attached) -> None:
+    tables.put(replace(_have(tables, Tree, event.tree), detached=False))
+
+
 def _paused(tables: Tables, event: e.Event, _: e.NodePaused) -> None:
     tables.put(replace(_have(tables, Node, event.node), paused=True))
 
@@ -474,6 +478,7 @@ _CHANGES: dict[str, Callable[[Tables, e.Event, Any], None]] = {
     "node_spawned": _node_spawned,
     "node_settled": _node_settled,
     "root_adopted": _root_adopted,
+    "attached": _attached,
     "detached": _detached,
     "node_paused": _paused,
     "node_resumed": _unpaused,

@@ -9,7 +9,7 @@ from palmette.coordination.commands.standing import open_children, the_node, the
 from palmette.coordination.errors import Refused
 from palmette.coordination.events import Draft, Event, NodePaused, NodeResumed, RootAdopted
 from palmette.coordination.ports import Transaction
-from palmette.coordination.records import Node, Question, Tree
+from palmette.coordination.records import Delivery, Node, Question, Tree
 from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.tables import Reading
 from palmette.coordination.values import checked_text
@@ -99,10 +99,12 @@ class Operator:
         """Who needs a person: his questions over all trees, and what attached roots leave unread (Q9)."""
         now = self._house.clock.now()
         found = await self._store.read(lambda reading: _waiting_for_person(reading, now))
-        return [await self._inbox_line(question, node) for question, node in found]
+        unread = await self._store.read(lambda reading: _left_unread(reading, now))
+        return [await self._inbox_line(question, node) for question, node in found] + unread
 
     async def _inbox_line(self, question: Question, asker: Node) -> Answer:
         return {
+            "type": "question",
             "question": question.id,
             "tree": question.tree,
             "node": asker.id,
@@ -219,3 +221,21 @@ def _waiting_for_person(reading: Reading, now: int) -> list[tuple[Question, Node
             found.append((question, the_node(reading, question.asker)))
     rank = {"blocks_run": 0, "blocks_step": 1}
     return sorted(found, key=lambda pair: (rank.get(pair[0].urgency, 2), pair[0].asked_at))
+
+
+def _left_unread(reading: Reading, now: int) -> list[Answer]:
+    """E10: what attached roots have not taken for a minute; a question among it is in the list above."""
+    return [
+        {
+            "type": "unread",
+            "tree": tree.id,
+            "node": delivery.source,
+            "event": delivery.seq,
+            "kind": delivery.type,
+            "at": delivery.at,
+        }
+        for tree in reading.find(Tree, state="open")
+        if tree.mode == "attached"
+        for delivery in reading.find(Delivery, node=f"{tree.id}/0")
+        if delivery.type != "question" and not delivery.handed and now - delivery.at >= UNREAD_SHOWN_AFTER
+    ]

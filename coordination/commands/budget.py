@@ -84,8 +84,8 @@ def hold(tx: Transaction, attempt_id: str, amounts: Amounts) -> str:
     """
     attempt, node = live_attempt(tx, attempt_id)
     purse = the_purse(tx, node.id)
-    if (purse.free.seconds or 1) <= 0:
-        raise _exhausted([_shortfall("seconds", 1, purse.free.seconds or 0)])
+    if purse.free.seconds is not None and purse.free.seconds <= 0:
+        raise _exhausted([_shortfall("seconds", 1, purse.free.seconds)])
     admit(purse, amounts)
     name = f"h{tx.next_seq()}"
     tx.append(Draft(ModelHeld(name, amounts), attempt.tree, node.id, attempt.id, actor=attempt.id))

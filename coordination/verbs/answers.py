@@ -86,8 +86,9 @@ def node_answer(reading: Reading, node: Node, texts: Mapping[Text, str], room: i
     answer["result"] = shorten(_text(texts, node.result), room)
     if node.artifacts:
         answer["artifacts"] = node.artifacts[:50]
-    if node.commit is not None:
-        answer |= {"commit": node.commit, "bundle": f"in/{node.label}.bundle", "diffstat": node.diffstat}
+    if node.commit is not None and node.commit != node.base:
+        # Beside the parent's work tree (W8): `git pull ../in/<label>.bundle HEAD`.
+        answer |= {"commit": node.commit, "bundle": f"../in/{node.label}.bundle", "diffstat": node.diffstat}
     answer |= {"spent": purse.spent.shown(), "session": node.session}
     if purse.unknown:
         answer["spent_unknown"] = True

@@ -9,7 +9,7 @@ from palmette.coordination.commands.queue import nothing_to_wait_for
 from palmette.coordination.commands.settling import Ending
 from palmette.coordination.commands.standing import child_named, node_named, open_children, the_purse
 from palmette.coordination.errors import Refused
-from palmette.coordination.events import Draft, Notified, Selected
+from palmette.coordination.events import Attached, Detached, Draft, Notified, Selected
 from palmette.coordination.identity import CallKey, Visitor
 from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Delivery, Node, Question
@@ -54,6 +54,19 @@ class Verbs:
         if caller is None:
             return verbs("driver", 0, self._house.settings.max_depth)
         return verbs(caller.node.role, depth_of(caller.node.id), caller.tree.max_depth)
+
+    async def bye(self, visitor: Visitor) -> None:
+        """A root's last connection closed: detached, never settled; its tree goes on (R8)."""
+        if visitor.token is None:
+            await self._mark(visitor, Detached(visitor.connection))
+
+    async def _mark(self, visitor: Visitor, data: Attached | Detached) -> None:
+        def command(tx: Transaction) -> None:
+            caller = find_caller(tx, visitor)
+            if caller is not None and caller.tree.detached != isinstance(data, Detached):
+                tx.append(Draft(data, caller.tree.id, caller.node.id, actor=visitor.harness))
+
+        await self._store.transact(command)
 
     # ── children ─────────────────────────────────────────────────────────────────────────────────
 
@@ -328,6 +341,8 @@ class Verbs:
             caller = await self._roots.begin(visitor) if begin else None
         if caller is None:
             caller = await self._store.read(lambda reading: require_caller(reading, visitor))
+        if caller.attached and caller.tree.detached:
+            await self._mark(visitor, Attached(visitor.connection))
         require(verb, caller.node.role, depth_of(caller.node.id), caller.tree.max_depth)
         if caller.node.submit == "accepted" and after_submit == "refused":
             raise Refused("already_submitted", "the result was accepted")
