@@ -191,6 +191,17 @@ def test_a_steer_after_an_interrupted_text_is_seen_behind_it() -> None:
     assert talk.turn().text == "on"
 
 
+def test_all_texts_since_the_last_turn_are_seen_whatever_a_harness_wrote_between_them() -> None:
+    talk = Talk(one("- call: {tool: shell}\n- say: '${user.text}'"))
+    talk.called("out")
+    talk.user("before")
+    talk.entries.append(Said("No response requested."))
+    talk.user("after")
+    assert talk.turn().text == "before\nafter"
+    talk.user("again")
+    assert talk.turn().text == "before\nafter"
+
+
 def test_texts_that_come_between_do_not_move_the_position() -> None:
     talk = Talk(one("- call: {tool: shell}\n- say: middle\n- call: {tool: submit}\n- say: end"))
     for _ in range(3):
