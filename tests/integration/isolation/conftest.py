@@ -1,11 +1,15 @@
 """Programs that try to outlive their supervisor, and a view of who is left."""
 
 import os
+import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from secrets import token_hex
 
 import pytest
+
+from tests.support.survivors import marked
 
 DAEMONS = """
 import os, signal, subprocess, sys, time
@@ -28,9 +32,12 @@ print("ready", flush=True)
 
 
 @pytest.fixture
-def attempt() -> str:
-    """An id that no other test uses."""
-    return f"t{token_hex(5)}/0#1"
+def attempt() -> Generator[str]:
+    """An id that no other test uses; a failing test leaves no process either."""
+    name = f"t{token_hex(5)}/0#1"
+    yield name
+    for pid in marked(name):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
