@@ -136,10 +136,8 @@ class Operator:
         message = await self._store.transact(
             lambda tx: messages.intend(tx, node, kept, actor="person", interrupt=interrupt)
         )
-        receipt = self._house.receipt(message)
-        with self._house.clock.limit(1.0):
-            await receipt.wait()
-        return {"message": message, "outcome": "delivered" if receipt.is_set() else "queued"}
+        delivered = await self._house.delivered_within(message, 1.0)
+        return {"message": message, "outcome": "delivered" if delivered else "queued"}
 
     async def stop(self, node: str, reason: str = "", grace_s: float | None = None) -> Answer:
         """End a node and all below it."""

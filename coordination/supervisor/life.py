@@ -55,10 +55,6 @@ class Household(Protocol):
         """What every prompt begins with (P2)."""
         ...
 
-    def received(self, message_id: str) -> None:
-        """A message reached the conversation."""
-        ...
-
 
 class Life:
     """One attempt, from its process's start to its end."""
@@ -133,7 +129,6 @@ class Life:
                 await store.transact(lambda tx: self._append(tx, Stepped(told, len(steps)), origin="model"))
             case Delivered(message) if message.startswith("m"):
                 await store.transact(lambda tx: messages.conclude(tx, message, "delivered"))
-                self._house.received(message)
             case Ask(request):
                 # Permission prompts become questions with the drivers that have them (Q6); denied, never left hanging.
                 await self.harness.answer(request, "deny")
@@ -148,15 +143,19 @@ class Life:
 
     async def _mind(self, why: str, text: str) -> None:
         """Prompt, then see to it that an idle node is told what E10 says and a busy one what is sent to it."""
-        await self._prompt(why, text)
-        while True:
-            await self.signal.wait()
-            if self.ending:
-                continue
-            if self.idle is None:
-                await self._say_to_busy()
-            elif not await self._tend_idle(self.idle):
-                return
+        try:
+            await self._prompt(why, text)
+            self.signal.set()  # something may have been said to it before it lived
+            while True:
+                await self.signal.wait()
+                if self.ending:
+                    continue
+                if self.idle is None:
+                    await self._say_to_busy()
+                elif not await self._tend_idle(self.idle):
+                    return
+        except HarnessError:
+            return  # it cannot be spoken to any more; its Exit tells why
 
     async def _tend_idle(self, idle: Idle) -> bool:
         """Do the next act; False if the node is being settled by it."""
@@ -169,8 +168,9 @@ class Life:
                 await self._say_to_idle()
             case "settle":
                 reason = idle.text if act.cause == "model_failed" else ""
+                actor = self.attempt if act.cause == "submitted" else "supervisor"
                 self.ending = True
-                self._house.begin_finish(self.node, Ending(act.cause, "supervisor", reason))
+                self._house.begin_finish(self.node, Ending(act.cause, actor, reason))
                 return False
             case "wake" | "refund":
                 self._ignored += 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from palmette.coordination.commands import budget, messages
+from palmette.coordination.commands import budget
 from palmette.coordination.commands.settling import Ending
 from palmette.coordination.events import AttemptEnded, Draft
 from palmette.coordination.ports import Store, Transaction
@@ -68,7 +68,6 @@ def _take_up(tx: Transaction, node: Node, plan: Recovery) -> None:
     crashed = last is not None and last.state == "live"
     if last is not None and crashed:
         tx.append(Draft(AttemptEnded("crashed"), node.tree, node.id, last.id))
-    messages.move_along(tx, node.id, "")
     if node.submit == "accepted":
         plan.endings.append((node.id, Ending("submitted", "supervisor", "accepted before the restart")))
     elif last is None:

@@ -1,5 +1,6 @@
 """The supervisor: it owns the lives of all attempts, starts them, ends them, and wakes whoever has to know."""
 
+import logging
 import os
 import shutil
 from collections import Counter
@@ -14,7 +15,7 @@ from anyio.abc import TaskGroup
 from palmette.coordination.commands import budget, messages, settling, spawning
 from palmette.coordination.commands.settling import Ending
 from palmette.coordination.commands.standing import subtree, the_node, the_purse, the_tree
-from palmette.coordination.errors import HarnessError, PalmetteError
+from palmette.coordination.errors import HarnessError, JournalError, PalmetteError
 from palmette.coordination.events import (
     ClockMarked,
     Draft,
@@ -38,7 +39,7 @@ from palmette.coordination.ports import (
     Workspaces,
 )
 from palmette.coordination.profiles import contract
-from palmette.coordination.records import Node, Tree
+from palmette.coordination.records import Message, Node, Tree
 from palmette.coordination.supervisor.deadlines import Deadlines
 from palmette.coordination.supervisor.life import Life
 from palmette.coordination.supervisor.recovery import Recovery, recover
@@ -46,6 +47,8 @@ from palmette.coordination.supervisor.settings import Settings
 from palmette.coordination.supervisor.waits import Waits
 
 __all__ = ["Supervisor"]
+
+_log = logging.getLogger("palmette.supervisor")
 
 _WAKING = frozenset(
     {
@@ -205,6 +208,13 @@ class Supervisor:
         self.lives[node_id] = life
         try:
             await life.run(why, text)
+        except JournalError:
+            raise  # without its journal the supervisor must not go on; a restart takes everything up again
+        except Exception as error:
+            _log.exception("the life of %s failed", life.attempt)
+            self.begin_finish(
+                node_id, Ending("harness_failed", "supervisor", f"internal error: {type(error).__name__}")
+            )
         finally:
             if self.lives.get(node_id) is life:
                 del self.lives[node_id]
@@ -336,7 +346,12 @@ class Supervisor:
         if root.settlement != "done" or tree.published is not None:
             return
         ref = f"refs/palmette/{tree.id}/{root.label}"
-        await self.workspaces.publish(tree.id, tree.repository, root.commit, ref)
+        try:
+            await self.workspaces.publish(tree.id, tree.repository, root.commit, ref)
+        except PalmetteError as error:
+            # The result is safe in the tree's own store; the next start tries again.
+            _log.warning("%s is not published: %s", ref, error.message)
+            return
         data = ResultPublished(ref, root.commit)
         await self.store.transact(lambda tx: tx.append(Draft(data, tree.id, root.id)) and None)
 
@@ -348,15 +363,18 @@ class Supervisor:
 
     # ── telling ──────────────────────────────────────────────────────────────────────────────────
 
-    def receipt(self, message_id: str) -> anyio.Event:
-        """Set when the message reached its conversation."""
-        return self._receipts.setdefault(message_id, anyio.Event())
-
-    def received(self, message_id: str) -> None:
-        """A message reached its conversation."""
-        event = self._receipts.pop(message_id, None)
-        if event is not None:
-            event.set()
+    async def delivered_within(self, message_id: str, seconds: float) -> bool:
+        """Whether a message reaches its conversation in that time (E4: its outcome, not a hope)."""
+        arrived = self._receipts.setdefault(message_id, anyio.Event())
+        try:
+            with self.clock.limit(seconds):
+                message = await self.store.read(lambda reading: reading.get(Message, message_id))
+                if message is not None and message.state in ("intent", "sent"):
+                    await arrived.wait()
+        finally:
+            self._receipts.pop(message_id, None)
+        message = await self.store.read(lambda reading: reading.get(Message, message_id))
+        return message is not None and message.state == "delivered"
 
     def nudge(self, node_id: str) -> None:
         """Whoever minds this node looks at it again."""
@@ -368,8 +386,8 @@ class Supervisor:
     def _told(self, events: Sequence[Event]) -> None:
         """Committed events arrive here, in order, on the event loop (E1)."""
         for event in events:
-            if event.kind == "message_outcome":
-                self.received(event.data.message)
+            if event.kind == "message_outcome" and event.data.message in self._receipts:
+                self._receipts[event.data.message].set()
             if event.kind not in _WAKING or event.node is None:
                 continue
             self.nudge(event.node)

@@ -72,7 +72,7 @@ class Spawns:
             decide=decide,
             asked=asked,
             defaults=child.limits,
-            deadline_s=budget.get("deadline_s"),
+            deadline_s=None if budget.get("deadline_s") is None else _whole("deadline_s", budget["deadline_s"]),
             base=commit,
             checks=_checks(checks),
             cut=cut or None,
@@ -137,13 +137,15 @@ def asked_amounts(budget: dict[str, Any]) -> dict[Channel, int]:
     if budget.get("usd") is not None:
         asked["usd"] = micro_dollars(budget["usd"])
     for channel in ("tokens", "turns", "seconds"):
-        value = budget.get(channel)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-            raise Refused("bad_budget", f"{channel} is {value!r}; it must be a whole number, not negative")
-        asked[channel] = value
+        if budget.get(channel) is not None:
+            asked[channel] = _whole(channel, budget[channel])
     return asked
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise Refused("bad_budget", f"{name} is {value!r}; it must be a whole number, not negative")
+    return value
 
 
 def _result_of(reading: Any, parent: str, name: str) -> str | None:

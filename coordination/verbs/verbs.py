@@ -169,10 +169,8 @@ class Verbs:
             if refused.code in ("unknown_node", "not_your_child", "already_settled"):
                 refused.details["outcome"] = refused.code
             raise
-        receipt = self._house.receipt(answer["message"])
-        with self._house.clock.limit(STEER_RECEIPT_S):
-            await receipt.wait()
-        return answer | ({"outcome": "delivered"} if receipt.is_set() else {})
+        delivered = await self._house.delivered_within(answer["message"], STEER_RECEIPT_S)
+        return answer | ({"outcome": "delivered"} if delivered else {})
 
     async def stop(
         self, visitor: Visitor, call: CallKey | None, *, node: str, reason: str, grace_s: float | None = None
