@@ -6,7 +6,7 @@
     ├── WorkspaceError             a store, a workspace or a snapshot could not be made
     ├── QuarantineError            a result was refused on its way out
     ├── PublishError               a result may not become that ref, or not be delivered there
-    └── IsolationError             a process could not be started, or not be ended
+    └── IsolationError             a process could not be started
 
 A `SandboxError` is a `PalmetteError`: code, message and hint reach people and agents the same way.
 """
@@ -51,7 +51,8 @@ class RepositoryError(SandboxError):
 
 
 class WorkspaceError(SandboxError):
-    """`bad_name`, `store_failed`, `workspace_exists`, `workspace_unsaved`, `snapshot_failed`, `snapshot_too_big`."""
+    """`bad_name`, `store_failed`, `workspace_exists`, `workspace_unsaved`, `snapshot_failed`, `snapshot_too_big`,
+    `snapshot_timeout`."""
 
 
 class QuarantineError(SandboxError):
@@ -64,4 +65,4 @@ class PublishError(SandboxError):
 
 
 class IsolationError(SandboxError):
-    """`launch_failed`, `reaper_lost`, `still_running`."""
+    """`launch_failed`."""

@@ -4,11 +4,10 @@ A fresh bare repository borrows the base's objects, takes the bundle's pack with
 names, links. Only then is it renamed to its place. It never enters an existing store (W1).
 
 The pack is taken by `git index-pack --strict`, not by `git fetch`: measured with git 2.39, fetching from a bundle does
-not obey `fetch.fsckObjects` (a tree that holds `.git` came through); it does so only from git 2.46 on.
+not obey `fetch.fsckObjects`: a tree that holds `.git` came through.
 """
 
 import os
-import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -20,22 +19,18 @@ import anyio
 import anyio.to_thread
 
 from palmette.sandbox.errors import GitError, QuarantineError
-from palmette.sandbox.workspace.collector import RESULT_REF, escapes
+from palmette.sandbox.workspace.changes import check_changes, diffstat
+from palmette.sandbox.workspace.collector import RESULT_REF
 from palmette.sandbox.workspace.git import run_git
 from palmette.sandbox.workspace.names import check_commit, check_label
 from palmette.sandbox.workspace.stores import Store
 
-__all__ = ["Change", "Collected", "Quarantine", "QuarantineCaps", "check_path", "diff", "diffstat", "parse_changes"]
+__all__ = ["Collected", "Quarantine", "QuarantineCaps"]
 
 _UNTRUSTED_MEMORY = 4 << 30
 _UNTRUSTED = ("core.bigFileThreshold=32m", "pack.threads=1")
 _HEADER_CAP = 65536
 _SIGNATURES = (b"# v2 git bundle", b"# v3 git bundle")
-_HASH = re.compile(rb"^:(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])$")
-# Zero-width characters that HFS+ drops when it compares names; `.g<ZWNJ>it` is `.git` there.
-_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-_LONGEST_PATH = 4000
-_LONGEST_PART = 255
 
 
 @dataclass(frozen=True)
@@ -57,15 +52,6 @@ class QuarantineCaps:
     total_bytes: int = 4 << 30
     files: int = 200_000
     seconds: float = 120.0
-
-
-@dataclass(frozen=True)
-class Change:
-    """One changed path between two commits; `mode` is the new git mode, `000000` for a deletion."""
-
-    path: bytes
-    mode: str
-    blob: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +146,7 @@ class Quarantine:
             raise QuarantineError("bundle_invalid", f"the result was refused: {error.message[:600]}") from error
         await self._check_descent(repository, commit, store.commit)
         await self._check_sizes(repository, commit, store.commit)
-        await self._check_changes(repository, commit, store.commit)
+        await check_changes(repository, store.commit, commit, most=self._caps.files, seconds=self._caps.seconds)
         await run_git("update-ref", RESULT_REF, commit, git_dir=repository)
         # HEAD, so that `git pull /in/<label>.bundle` works with no ref named.
         await run_git("update-ref", "--no-deref", "HEAD", commit, git_dir=repository)
@@ -182,103 +168,19 @@ class Quarantine:
             "cat-file", "--batch-check=%(objectsize)", git_dir=repository,
             stdin=listed.stdout, max_output=caps.objects * 24, timeout_s=caps.seconds,
         )  # fmt: skip
-        try:
-            sizes = [int(line) for line in sized.stdout.splitlines()]
-        except ValueError:  # "<object> missing"
-            raise QuarantineError("bundle_invalid", "the result refers to objects that it does not hold") from None
-        if sum(sizes) > caps.total_bytes or max(sizes, default=0) > caps.object_bytes:
+        total, biggest = await anyio.to_thread.run_sync(_sizes, sized.stdout)
+        if total > caps.total_bytes or biggest > caps.object_bytes:
             raise QuarantineError(
-                "result_too_big", f"the result is {sum(sizes)} bytes, its biggest file {max(sizes)}", "commit less"
+                "result_too_big", f"the result is {total} bytes, its biggest file {biggest}", "commit less"
             )
 
-    async def _check_changes(self, repository: Path, commit: str, base: str) -> None:
-        raw = await run_git(
-            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--end-of-options", base, commit,
-            git_dir=repository, max_output=self._caps.files * 256, truncate=True, timeout_s=self._caps.seconds,
-        )  # fmt: skip
-        changes = parse_changes(raw.stdout)
-        if raw.truncated or len(changes) > self._caps.files:
-            raise QuarantineError("result_too_big", f"more than {self._caps.files} files were changed")
-        for change in changes:
-            if change.mode == "000000":
-                continue
-            check_path(change.path)
-            if change.mode == "120000":
-                target = await run_git("cat-file", "blob", change.blob, git_dir=repository, max_output=_LONGEST_PATH)
-                directory = os.path.dirname(os.fsdecode(change.path))
-                if b"\0" in target.stdout or escapes(directory, os.fsdecode(target.stdout)):
-                    raise QuarantineError(
-                        "link_outside", f"{change.path!r} is a link out of the tree", "remove the link and commit again"
-                    )
 
-
-async def diffstat(repository: Path, base: str, commit: str) -> tuple[int, int, int]:
-    """Return (files changed, lines inserted, lines deleted); binary files count as files only."""
-    result = await run_git(
-        "diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options",
-        check_commit(base), check_commit(commit), git_dir=repository, max_output=128 << 20,
-    )  # fmt: skip
-    files = insertions = deletions = 0
-    for row in result.stdout.split(b"\0"):
-        added, _, rest = row.partition(b"\t")
-        removed, _, path = rest.partition(b"\t")
-        if path:
-            files += 1
-            insertions += int(added) if added.isdigit() else 0
-            deletions += int(removed) if removed.isdigit() else 0
-    return files, insertions, deletions
-
-
-async def diff(repository: Path, base: str, commit: str, *, limit: int = 20_000) -> str:
-    """Return the change as a unified diff, cut at `limit` bytes with a last line that says so.
-
-    Control characters that a terminal would obey are escaped: the text was written by agents.
-    """
-    result = await run_git(
-        "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--end-of-options",
-        check_commit(base), check_commit(commit), git_dir=repository, max_output=limit, truncate=True,
-    )  # fmt: skip
-    text = result.stdout.decode("utf-8", "backslashreplace")
-    shown = "".join(
-        letter if letter in "\n\t" or letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
-    return f"{shown}\n[cut at {limit} bytes]\n" if result.truncated else shown
-
-
-def parse_changes(raw: bytes) -> list[Change]:
-    """Parse `git diff-tree --raw -z --no-renames`; a record cut short at the end is dropped."""
-    fields = raw.split(b"\0")[:-1]
-    changes: list[Change] = []
-    for head, path in zip(fields[::2], fields[1::2], strict=False):
-        match = _HASH.match(head)
-        if match is None:
-            raise QuarantineError("bundle_invalid", f"git named a change that we cannot read: {head[:80]!r}")
-        changes.append(Change(path, match[2].decode(), match[4].decode()))
-    return changes
-
-
-def check_path(path: bytes) -> None:
-    """Refuse names that another file system, a terminal or git itself would take for something else.
-
-    fsck refuses the worst of them; this also holds if its rules change, and covers control characters.
-
-    Raises:
-        QuarantineError: `unusual_name`.
-    """
-    text = path.decode("utf-8", "surrogateescape")
-    parts = text.split("/")
-    for part in parts:
-        plain = _IGNORED_BY_HFS.sub("", part).rstrip(". ").split(":")[0].rstrip(". ").casefold()
-        if (
-            part in ("", ".", "..")
-            or plain in (".git", "git~1")
-            or len(os.fsencode(part)) > _LONGEST_PART
-            or any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in part)
-        ):
-            raise QuarantineError("unusual_name", f"the name {path[:200]!r} is refused", "rename it and commit again")
-    if len(path) > _LONGEST_PATH or ".." in text.replace("\\", "/").split("/"):
-        raise QuarantineError("unusual_name", f"the name {path[:200]!r} is refused", "rename it and commit again")
+def _sizes(listing: bytes) -> tuple[int, int]:
+    try:
+        sizes = [int(line) for line in listing.splitlines()]
+    except ValueError:  # "<object> missing"
+        raise QuarantineError("bundle_invalid", "the result refers to objects that it does not hold") from None
+    return sum(sizes), max(sizes, default=0)
 
 
 def _copy_pack(source: Path, target: Path, cap: int) -> str:

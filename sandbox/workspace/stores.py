@@ -69,7 +69,7 @@ class Stores:
                 except OSError:
                     if not await self._sound(store):
                         raise
-                _sync_directory(self._directory)
+                await anyio.to_thread.run_sync(_sync_directory, self._directory)
             except (GitError, OSError) as error:
                 raise WorkspaceError(
                     "store_failed",

@@ -18,11 +18,12 @@ import anyio.to_thread
 from palmette.coordination.errors import Refused
 from palmette.coordination.ports import Collected as CollectedValue
 from palmette.sandbox.errors import RepositoryError, WorkspaceError
+from palmette.sandbox.workspace.changes import diff
 from palmette.sandbox.workspace.clone import Workspace, create_workspace, remove_workspace
 from palmette.sandbox.workspace.delivery import deliver_bundle, publish
 from palmette.sandbox.workspace.git import run_git
 from palmette.sandbox.workspace.names import check_commit, check_label, directory_name
-from palmette.sandbox.workspace.quarantine import Quarantine, QuarantineCaps, diff
+from palmette.sandbox.workspace.quarantine import Quarantine, QuarantineCaps
 from palmette.sandbox.workspace.repository import Repository, open_repository
 from palmette.sandbox.workspace.snapshot import Runner, Snapshot, SnapshotCaps, take_snapshot
 from palmette.sandbox.workspace.stores import Store, Stores
@@ -66,7 +67,7 @@ class GitWorkspaces:
         self._run = run
         self._caps = snapshot_caps
         self._stores = Stores(self._directory / "stores")
-        self._collecting: defaultdict[Path, anyio.Lock] = defaultdict(anyio.Lock)
+        self._locks: defaultdict[Path, anyio.Lock] = defaultdict(anyio.Lock)
         self._results = Quarantine(self._directory / "results", quarantine_caps)
 
     async def sweep(self) -> None:
@@ -95,6 +96,10 @@ class GitWorkspaces:
             WorkspaceError: it could not be made, or exists at another base.
         """
         place = self._place(tree, node)
+        async with self._locks[place]:
+            return await self._create(tree, node, repository, base, place)
+
+    async def _create(self, tree: str, node: str, repository: str, base: str, place: Path) -> Path:
         note = await anyio.to_thread.run_sync(_read_note, place)
         if note is not None and note.base != base:
             raise WorkspaceError("workspace_exists", f"{node} has a work space at {note.base[:12]} already")
@@ -118,7 +123,7 @@ class GitWorkspaces:
     async def collect_snapshot(self, tree: str, node: str) -> tuple[CollectedValue, Snapshot]:
         """As `collect`, and what the snapshot left out with it."""
         place = self._place(tree, node)
-        async with self._collecting[place]:
+        async with self._locks[place]:
             return await self._collect(tree, node, place)
 
     async def _collect(self, tree: str, node: str, place: Path) -> tuple[CollectedValue, Snapshot]:

@@ -223,6 +223,30 @@ async def test_a_shallow_clone_of_the_person_can_be_worked_on(
 
 
 @bounded(120)
+@pytest.mark.parametrize("shape", ["bare", "linked", "below"])
+async def test_every_shape_of_repository_is_served(
+    workspaces: GitWorkspaces, repository: Path, head: str, git: Git, tmp_path: Path, shape: str
+) -> None:
+    given = repository / "data"
+    if shape == "bare":
+        given = tmp_path / "bare.git"
+        git(tmp_path, "clone", "--quiet", "--bare", str(repository), str(given))
+    elif shape == "linked":
+        given = tmp_path / "linked"
+        git(repository, "worktree", "add", "--quiet", str(given))
+        (given / "draft.txt").write_text("draft\n")
+    commit, uncommitted = await workspaces.resolve(str(given), None)
+    assert (commit, uncommitted) == (head, ["draft.txt"] if shape == "linked" else [])
+    base = await workspaces.working_tree("t1", "t1/0", str(given))
+    work = await workspaces.create("t1", "t1/0.1", str(given), base)
+    assert (work / "draft.txt").exists() == (shape == "linked")
+    (work / "new.txt").write_text("new\n")
+    collected = await workspaces.collect("t1", "t1/0.1")
+    await workspaces.publish("t1", str(given), collected.commit, "refs/palmette/t1/r")
+    assert git(given, "rev-parse", "refs/palmette/t1/r") == collected.commit
+
+
+@bounded(120)
 async def test_creating_twice_returns_the_same_work_space_with_its_work(
     workspaces: GitWorkspaces, repository: Path, head: str
 ) -> None:

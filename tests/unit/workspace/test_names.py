@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmette.sandbox.errors import PublishError, QuarantineError, RepositoryError, SandboxError, WorkspaceError
+from palmette.sandbox.workspace.changes import check_path
 from palmette.sandbox.workspace.names import (
     check_base,
     check_commit,
@@ -14,7 +15,6 @@ from palmette.sandbox.workspace.names import (
     directory_name,
     mailbox,
 )
-from palmette.sandbox.workspace.quarantine import check_path
 
 
 @pytest.mark.parametrize("text", ["main", "v1.2", "origin/main", "HEAD~3", "a" * 40, "feature/ünï"])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmette.sandbox.errors import QuarantineError, RepositoryError, SandboxError, WorkspaceError
+from palmette.sandbox.workspace.changes import Change, parse_changes, parse_targets
 from palmette.sandbox.workspace.collector import escapes
-from palmette.sandbox.workspace.quarantine import Change, parse_changes
 from palmette.sandbox.workspace.snapshot import Snapshot, SnapshotCaps, collector_command, read_report
 
 OUT = Path("/out/result.bundle")
@@ -86,6 +86,13 @@ def test_changes_are_read_and_a_cut_record_is_dropped() -> None:
     assert parse_changes(b"") == []
     with pytest.raises(QuarantineError):
         parse_changes(b"warning: something\0name\0")
+
+
+def test_link_targets_are_read_until_the_output_is_cut() -> None:
+    whole = f"{ID} blob 3\na\nb\n{ID} blob 0\n\n{ID} blob 4\nabcd\n".encode()
+    assert parse_targets(whole) == [b"a\nb", b"", b"abcd"]
+    assert parse_targets(whole[:-2]) == [b"a\nb", b""]
+    assert parse_targets(f"{ID} missing\n".encode()) == []
 
 
 @pytest.mark.parametrize(
