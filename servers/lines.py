@@ -259,7 +259,12 @@ class _Service:
 async def _converse(
     stream: UnixSocket, rest: bytes, accepted: Accepted, options: InitializationOptions, session: str
 ) -> None:
-    """Run the SDK's loop between the stream's lines until the peer has no more to say."""
+    """Run the SDK's loop between the stream's lines until the peer has no more to say.
+
+    When we are cancelled instead, the writer ends with us, so that the SDK's farewell to open requests (an error,
+    "Connection closed") is never sent: the relay would take it for the answer to a request that it must send to the
+    next supervisor.
+    """
     to_server, from_peer = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_peer, from_server = anyio.create_memory_object_stream[SessionMessage](0)
     written = anyio.Event()
@@ -312,24 +317,10 @@ async def _write(stream: UnixSocket, from_server: MemoryObjectReceiveStream[Sess
     """Send what the server says as fast as the peer reads; a slow one makes its own handlers wait, nothing piles up."""
     async with from_server:
         async for item in from_server:
-            if _is_farewell(item.message):
-                continue
             try:
                 await stream.send(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
             except anyio.BrokenResourceError:
                 return
-
-
-def _is_farewell(message: types.JSONRPCMessage) -> bool:
-    """Whether the SDK gives up a request because it is shut down.
-
-    Such a request is not over: the relay sends it again to the next supervisor. An answer now would make it an error.
-    """
-    return (
-        isinstance(message, types.JSONRPCError)
-        and message.error.code == types.CONNECTION_CLOSED
-        and message.error.message == "Connection closed"
-    )
 
 
 @dataclass(frozen=True)

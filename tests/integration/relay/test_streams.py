@@ -1,8 +1,11 @@
 """The relay's two streams: what it bears, and how it ends."""
 
+import fcntl
 import json
 import os
 import signal
+import struct
+import termios
 import threading
 from pathlib import Path
 
@@ -35,17 +38,28 @@ def test_a_line_that_is_no_message_is_answered_and_the_session_goes_on(home: Hom
 def test_three_megabytes_each_way_pass_while_neither_side_reads(home: Home) -> None:
     relay = home.relay()
     relay.handshake()
-    os.kill(home.daemon(), signal.SIGSTOP)
     text = "x" * 3_000_000
+
+    os.kill(home.daemon(), signal.SIGSTOP)
     writing = threading.Thread(target=lambda: [relay.call(number, "echo", text=text) for number in (1, 2)])
     writing.start()
     writing.join(0.5)
-    assert writing.is_alive()  # all buffers are full: they are bounded
+    assert writing.is_alive()  # the way up is full, and bounded
     os.kill(home.daemon(), signal.SIGCONT)
     writing.join(30)
-    assert not writing.is_alive()  # though nothing of 6 MB of answers was read
-    answers = [relay.receive() for _ in range(2)]
-    assert {answer["id"] for answer in answers} == {1, 2}
+    assert not writing.is_alive()
+
+    assert relay.process.stdout is not None
+    descriptor = relay.process.stdout.fileno()
+    capacity = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    until(lambda: _unread(descriptor) == capacity)  # the way out is full too, and we do not read
+    writing = threading.Thread(target=relay.call, args=(3, "echo"), kwargs={"text": text})
+    writing.start()
+    writing.join(30)
+    assert not writing.is_alive()
+
+    answers = [relay.receive() for _ in range(3)]
+    assert {answer["id"] for answer in answers} == {1, 2, 3}
     assert all(answer["result"]["content"][0]["text"] == text for answer in answers)
 
 
@@ -153,6 +167,10 @@ def test_wrong_arguments_are_one_line_and_status_2(home: Home, arguments: tuple[
     assert status == 2
     assert said in text
     assert len(text.splitlines()) == 1
+
+
+def _unread(descriptor: int) -> int:
+    return struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
 
 
 def _cmdline(pid: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def _dial(target: Target) -> Link:
 
 @pytest.mark.rule("R12")
 def test_inside_a_node_nothing_is_ever_started(tmp_path: Path) -> None:
-    target = Target(lambda: str(tmp_path / "mcp.sock"), b"{}\n", "1", patience=0.1)
+    command = (sys.executable, "-c", "raise SystemExit('started')")
+    target = Target(lambda: str(tmp_path / "mcp.sock"), b"{}\n", "1", data=None, command=command, patience=0.4)
     with pytest.raises(DialError, match="did not answer within 0 s; palmette doctor"):
         _dial(target)
     assert os.listdir(tmp_path) == []

@@ -49,6 +49,7 @@ INITIALIZE: dict[str, object] = {
 }
 
 server = MCPServer("test")
+WAITING = anyio.Event()
 
 
 @server.tool()
@@ -56,6 +57,14 @@ async def who(ctx: Context) -> str:
     """What a tool can know of its caller."""
     found = CONNECTION.get()
     return json.dumps([found.session, found.uid, found.env, found.context, request_key(ctx), seconds_waited(ctx)])
+
+
+@server.tool()
+async def wait() -> str:
+    """Never answers."""
+    WAITING.set()
+    await anyio.sleep_forever()
+    return "never"
 
 
 class _Peer:
@@ -279,6 +288,30 @@ async def test_a_socket_nobody_listens_on_is_replaced_and_another_file_is_not(tm
     with pytest.raises(FileExistsError):
         await serve_lines(str(path), _Service(path).connect)
     assert path.read_text() == "mine"
+
+
+@pytest.mark.rule("S5")
+async def test_a_server_that_is_shut_down_answers_nothing_it_has_not_done(tmp_path: Path) -> None:
+    """The relay sends it again to the next one; the SDK's farewell, an error, would be taken for the answer."""
+    path = tmp_path / "mcp.sock"
+    peers: list[_Peer] = []
+
+    async def call() -> None:
+        peer = _Peer(await anyio.connect_unix(str(path)))
+        peers.append(peer)
+        await peer.send(HELLO)
+        await peer.receive()
+        await peer.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+        await peer.receive()
+        params: dict[str, object] = {"name": "wait", "arguments": {}}
+        await peer.send({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        await WAITING.wait()
+
+    await _serve(path, call)
+    async with peers[0].stream:
+        with pytest.raises(anyio.EndOfStream):
+            await peers[0].receive()
+    assert peers[0].rest == b""
 
 
 async def test_a_successors_socket_survives_our_end(tmp_path: Path) -> None:
