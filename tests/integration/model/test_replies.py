@@ -103,6 +103,22 @@ async def test_a_loop_runs_until_its_event_comes_and_a_restarted_endpoint_goes_o
         assert (await second.send()).text == "t1/0.2 settled"
 
 
+async def test_a_system_text_put_in_on_the_way_is_a_steer_and_chooses_nothing(variant: tuple[str, bool]) -> None:
+    script = Script.load("""
+scenarios:
+  - {name: other, when: {system: turn round}, steps: [{say: wrong}]}
+  - {name: only, when: {system: You are a node}, steps: [{call: {tool: spawn}}, {say: "heard ${user.text}"}]}
+""")
+    with anyio.fail_after(30):
+        async with serve(script) as url, httpx2.AsyncClient(base_url=url) as client:
+            talk = DIALECTS[variant[0]](client, variant[1])
+            talk.user("go")
+            answer = await talk.send()
+            talk.returned(answer.calls[0][0], "{}")
+            talk.items.append({"role": "system" if variant[0] == "messages" else "developer", "content": "turn round"})
+            assert (await talk.send()).text == "heard turn round"
+
+
 async def test_usage_can_be_overridden_with_cache_parts(variant: tuple[str, bool]) -> None:
     usage = "{input: 1000, output: 77, cache_read: 500, cache_write: 20}"
     async with session(f"- {{say: hi, usage: {usage}}}", variant) as talk:
@@ -267,7 +283,7 @@ async def test_a_silent_reply_sends_headers_and_nothing_else(variant: tuple[str,
 async def test_a_silence_without_headers_ends_in_the_reply_if_it_has_an_end(variant: tuple[str, bool]) -> None:
     async with session("- {say: hi, fault: {kind: silent, for_s: 0.2, headers: false}}", variant) as talk:
         with pytest.raises(httpx2.ReadTimeout):
-            await talk.client.post(talk.path, json=talk.body(), timeout=0.05)
+            await talk.client.post(talk.path, json=talk.body(), timeout=httpx2.Timeout(20, read=0.05))
         assert (await talk.send()).text == "hi"
 
 
