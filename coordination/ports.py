@@ -425,6 +425,14 @@ class Workspaces(Protocol):
         """Snapshot the work tree as it stands (C2) and take it out through the quarantine."""
         ...
 
+    async def working_tree(self, tree: str, node: str, repository: str) -> str:
+        """A commit of a person's work tree as it stands, made outside his repository (W3, `working-tree`).
+
+        Raises:
+            Refused: not_a_repository, repository_empty.
+        """
+        ...
+
     async def deliver(self, tree: str, child: str, commit: str, parent: str, label: str) -> None:
         """Lay a settled child's commit as `in/<label>.bundle` beside its parent's workspace (W8)."""
         ...

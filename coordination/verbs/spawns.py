@@ -112,7 +112,7 @@ class Spawns:
             raise Refused("bad_profile", error.message, problems=error.problems) from None
 
     async def _base(self, caller: Caller, base: str | None) -> tuple[str | None, list[str]]:
-        """Where a child starts: at a sibling's result by label, a ref of the repository, or the parent's base."""
+        """Where a child starts: its parent's base, a sibling's result by label, `working-tree`, or a ref."""
         repository = caller.tree.repository
         if repository is None:
             if base is not None:
@@ -120,6 +120,11 @@ class Spawns:
             return None, []
         if base is None and caller.node.base is not None and not caller.attached:
             return caller.node.base, []
+        if base == "working-tree":
+            # W3: with what is not committed; a node's own is taken inside its isolation, never by us.
+            if caller.attached:
+                return await self._house.workspaces.working_tree(caller.tree.id, caller.node.id, repository), []
+            return (await self._house.workspaces.collect(caller.tree.id, caller.node.id)).commit, []
         if base is not None:
             own = await self._store.read(lambda reading: _result_of(reading, caller.node.id, base))
             if own is not None:
