@@ -126,6 +126,25 @@ async def test_usage_can_be_overridden_with_cache_parts(variant: tuple[str, bool
     assert answer.usage == {"input": 1000, "output": 77, "cache_read": 500, "cache_write": 20}
 
 
+async def test_a_stream_tells_its_usage_where_the_dialect_does() -> None:
+    told: dict[str, list[tuple[str, Any]]] = {}
+    for name in DIALECTS:
+        async with session("- {say: hi, usage: {input: 9, output: 5}}", (name, True)) as talk:
+            for event in (await talk.send()).raw:
+                holder = event.get("message") or event.get("response") or event
+                if holder.get("usage") is not None:
+                    usage = holder["usage"]
+                    place = event.get("type") or ("choices" if event["choices"] else "no choices")
+                    told.setdefault(name, []).append(
+                        (place, usage.get("output_tokens", usage.get("completion_tokens")))
+                    )
+    assert told == {
+        "messages": [("message_start", 1), ("message_delta", 5)],
+        "responses": [("response.completed", 5)],
+        "chat": [("no choices", 5)],
+    }
+
+
 async def test_usage_can_be_missing(variant: tuple[str, bool]) -> None:
     async with session("- {say: hi, usage: missing}", variant) as talk:
         answer = await talk.send()
