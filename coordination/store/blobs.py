@@ -12,11 +12,12 @@ from pathlib import Path
 from palmette.coordination.errors import JournalCorrupt, JournalUnwritable
 from palmette.coordination.values import TEXT_INLINE_BYTES, Blob
 
-__all__ = ["REDACTED", "Blobs", "fits_inline", "sync_directory", "well_formed"]
+__all__ = ["MARK", "REDACTED", "Blobs", "fits_inline", "sync_directory", "well_formed"]
 
 REDACTED = "[redacted]"
 """What is shown in place of a text whose file was deleted."""
-_MARK = ".redacted"
+MARK = ".redacted"
+"""The suffix of the mark beside a deleted file."""
 
 
 def well_formed(text: str) -> str:
@@ -63,7 +64,7 @@ class Blobs:
         content = text.encode()
         blob = Blob(hashlib.sha256(content).hexdigest(), len(content))
         path = self._path(blob.sha256)
-        mark = path.with_suffix(_MARK)
+        mark = path.with_suffix(MARK)
         try:
             if mark.exists():
                 return blob
@@ -91,7 +92,7 @@ class Blobs:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            if path.with_suffix(_MARK).exists():
+            if path.with_suffix(MARK).exists():
                 return REDACTED
             raise self._corrupt(blob, "is missing") from None
         if hashlib.sha256(content).hexdigest() != blob.sha256:
@@ -107,7 +108,7 @@ class Blobs:
         path = self._path(blob.sha256)
         try:
             self._make(path.parent)
-            path.with_suffix(_MARK).touch(0o600)
+            path.with_suffix(MARK).touch(0o600)
             # The mark first, durably: a deleted file without it would look like damage.
             sync_directory(path.parent)
             path.unlink(missing_ok=True)
