@@ -11,10 +11,13 @@ from palmette.coordination.identity import CallKey, Visitor
 from palmette.servers.access import HttpCaller
 from palmette.servers.lines import CONNECTION, Connection
 
-__all__ = ["CALLER_SCOPE", "call_key", "visitor_of"]
+__all__ = ["CALLER_SCOPE", "HTTP_UNBOUND", "call_key", "visitor_of"]
 
 CALLER_SCOPE = "palmette.caller"
 """Where the ASGI scope holds the HttpCaller."""
+
+HTTP_UNBOUND = "http:"
+"""How the connection of a visitor begins that came over HTTP without a session; nothing tells when it has gone."""
 
 _CODEX_META = "x-codex-turn-metadata"
 _NAME_LIMIT = 60
@@ -62,7 +65,7 @@ def _by_lines(ctx: Request, connection: Connection) -> Visitor:
 def _by_http(ctx: Request, caller: HttpCaller, session: str | None) -> Visitor:
     name = _client_name(ctx)
     # Without a session (2026-07-28) nothing tells two processes of one client apart: they share a root.
-    connection = session or f"http:{caller.credential[:16]}:{name}"
+    connection = session or f"{HTTP_UNBOUND}{caller.credential[:16]}:{name}"
     if caller.token is not None:
         return Visitor(connection, caller.token, name)
     return Visitor(connection=connection, harness=name, session=_codex_session(ctx), person=_elicits(ctx))

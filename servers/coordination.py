@@ -46,6 +46,8 @@ class _Courtesy:
         self._identify = identify
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == "notifications/initialized":
+            self._identify(ctx)  # a relay that came back says no more than this until its harness calls again
         result = await call_next(ctx)
         if not isinstance(result, dict):
             return result

@@ -23,9 +23,9 @@ from palmette.coordination.errors import PalmetteError
 from palmette.coordination.ports import Store
 from palmette.servers.access import Access, bearer_token
 from palmette.servers.callers import CALLER_SCOPE
-from palmette.servers.sessions import DurableSessions, SessionBook
+from palmette.servers.sessions import Closed, DurableSessions, SessionBook
 
-__all__ = ["ENDPOINTS", "HttpService", "listen"]
+__all__ = ["ENDPOINTS", "HttpService", "listen", "serve_application"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +79,14 @@ class HttpService:
         access: Access,
         operator_routes: Sequence[BaseRoute] = (),
         idle_timeout: float = DEFAULT_SESSION_IDLE_TIMEOUT,
+        on_closed: Closed | None = None,
     ) -> None:
-        """`operator_routes` lie under /api and are for the person's token alone; `idle_timeout` as DurableSessions."""
+        """`operator_routes` lie under /api and are for the person's token alone; the rest: see DurableSessions."""
         self._listener = listener
         self.port: int = listener.getsockname()[1]
         self._managers = [
-            DurableSessions(server, SessionBook(store, endpoint), idle_timeout=idle_timeout) for endpoint in ENDPOINTS
+            DurableSessions(server, SessionBook(store, endpoint), idle_timeout=idle_timeout, on_closed=on_closed)
+            for endpoint in ENDPOINTS
         ]
         endpoints = zip(ENDPOINTS, self._managers, strict=True)
         routes: list[BaseRoute] = [Route(path, StreamableHTTPASGIApp(manager)) for path, manager in endpoints]
@@ -103,41 +105,51 @@ class HttpService:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; sessions that are open then stay on record."""
-        # h11: httptools does not strip the white space that ends a header's value (the MCP note, finding 4).
-        config = uvicorn.Config(
-            self.app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_LAST_WORDS_S,
-        )
-        server = _Server(config)
         async with anyio.create_task_group() as tasks, AsyncExitStack() as managers:
             for manager in self._managers:
                 await managers.enter_async_context(manager.run())
-            try:
-                await tasks.start(server.serve_shielded, self._listener)
-                task_status.started()
-                await anyio.sleep_forever()
-            finally:
-                server.should_exit = True
+            await tasks.start(serve_application, self.app, self._listener)
+            task_status.started()
+            await anyio.sleep_forever()
+
+
+async def serve_application(
+    app: ASGIApp, listener: socket.socket, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve an ASGI application on a listening socket until cancelled; open requests then get two seconds."""
+    # h11: httptools does not strip the white space that ends a header's value (the MCP note, finding 4).
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_WORDS_S,
+    )
+    server = _Server(config, task_status)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve_shielded, listener)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            server.should_exit = True
 
 
 class _Server(uvicorn.Server):
     """uvicorn as one task among others: no signal handlers of its own, and it ends in its own good order."""
 
+    def __init__(self, config: uvicorn.Config, up: TaskStatus[None]) -> None:
+        super().__init__(config)
+        self._up = up
+
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
-    async def serve_shielded(
-        self, listener: socket.socket, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def serve_shielded(self, listener: socket.socket) -> None:
         """Serve until `should_exit`."""
-        self._up = task_status
         with anyio.CancelScope(shield=True):
             await self.serve([listener])
 

@@ -6,7 +6,7 @@ with the same credential is made again from its record. What a call in flight lo
 """
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -40,6 +40,9 @@ BODY_LIMIT = 8 * 1024 * 1024
 
 _OPENING: ContextVar["tuple[SessionBook, str, str]"] = ContextVar("palmette_opening_session")
 """The book, session id and credential of the handshake that is being answered."""
+
+
+Closed = Callable[[str], Awaitable[None]]
 
 
 class SessionBook:
@@ -83,13 +86,22 @@ class DurableSessions(StreamableHTTPSessionManager):
     """
 
     def __init__(
-        self, server: Server[Any], book: SessionBook, *, idle_timeout: float = DEFAULT_SESSION_IDLE_TIMEOUT
+        self,
+        server: Server[Any],
+        book: SessionBook,
+        *,
+        idle_timeout: float = DEFAULT_SESSION_IDLE_TIMEOUT,
+        on_closed: Closed | None = None,
     ) -> None:
-        """`idle_timeout`: seconds without a request after which a session is closed, also across a restart."""
+        """`idle_timeout`: seconds without a request after which a session is closed, also across a restart.
+
+        `on_closed` hears of every session that its client ended or that was idle for too long.
+        """
         super().__init__(server, session_idle_timeout=idle_timeout, max_request_body_size=BODY_LIMIT)
         server.middleware.append(self._record)
         self._book = book
         self._idle_timeout = idle_timeout
+        self._on_closed = on_closed
         self._going_down = False
         self._making = anyio.Lock()
 
@@ -190,6 +202,8 @@ class DurableSessions(StreamableHTTPSessionManager):
         if not self._going_down:
             with anyio.CancelScope(shield=True):
                 await self._book.closed([session_id])
+                if self._on_closed is not None:
+                    await self._on_closed(session_id)
 
 
 def session_owner(credential: str) -> AuthorizationContext:

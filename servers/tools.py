@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import anyio
 from mcp.server.context import ServerRequestContext
@@ -336,14 +336,11 @@ class Tools:
         return reply(answer if "ok" in answer else {"ok": True, **answer})
 
 
-def _heartbeat(ctx: Context[Any, Any]) -> Progress | None:
-    """Sends a waiting call's line to a client that asked for progress; None if it did not.
+def _heartbeat(ctx: Context[Any, Any]) -> Progress:
+    """Sends a waiting call's line to a client that asked for progress, and nowhere if it did not.
 
     Progress is counted in seconds since the call was first sent: it must grow, also over a restart of ours.
     """
-    meta = cast(Mapping[str, object], ctx.request_context.meta or {})
-    if meta.get("progress_token") is None:
-        return None
     began = anyio.current_time() - seconds_waited(ctx)
 
     async def beat(line: str) -> None:

@@ -51,7 +51,7 @@ class VerbService(Protocol):
         wait_s: float | None,
         nodes: Sequence[str],
         since: float,
-        progress: Progress | None,
+        progress: Progress,
     ) -> Answer: ...
 
     async def steer(
@@ -82,7 +82,7 @@ class VerbService(Protocol):
         wait_s: float | None,
         question_id: str | None,
         since: float,
-        progress: Progress | None,
+        progress: Progress,
     ) -> Answer: ...
 
     async def answer(

@@ -32,6 +32,7 @@ class RecordingVerbs:
         answers: by verb, what to answer, or what to raise.
         lists: what `allowed` gives, or raises.
         during: by verb, what to do before the answer.
+        calls, asked: what came, and who asked for the list.
     """
 
     answers: dict[str, dict[str, Any] | Exception] = field(default_factory=dict[str, dict[str, Any] | Exception])
@@ -40,10 +41,11 @@ class RecordingVerbs:
         default_factory=dict[str, Callable[[Call], Awaitable[None]]]
     )
     calls: list[Call] = field(default_factory=list[Call])
+    asked: list[Visitor] = field(default_factory=list[Visitor])
 
     async def allowed(self, visitor: Visitor) -> frozenset[str]:
         """The list that was laid ready."""
-        self.calls.append(Call("allowed", visitor, None, {}))
+        self.asked.append(visitor)
         if isinstance(self.lists, Refused):
             raise self.lists
         return self.lists
