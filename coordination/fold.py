@@ -254,7 +254,7 @@ def _model_booked(tables: Tables, event: e.Event, data: e.ModelBooked) -> None:
         hold = _have(tables, Hold, data.hold)
         free, held = free.plus(hold.amounts), held.minus(hold.amounts)
         tables.delete(Hold, hold.id)
-    blind = not data.known and data.why == "reply"
+    blind = not data.known and data.why != "released"
     tables.put(
         replace(
             purse,
@@ -262,7 +262,7 @@ def _model_booked(tables: Tables, event: e.Event, data: e.ModelBooked) -> None:
             held=held,
             spent=purse.spent.plus(data.amounts),
             unknown=purse.unknown or blind,
-            # B8: dollars that nobody knows, under a dollar budget. A hold charged in full (B11) is a known bound.
+            # B8: dollars that nobody can even bound, under a dollar budget, close the channel.
             usd_closed=purse.usd_closed or (blind and data.amounts.usd is None and purse.granted.usd is not None),
         )
     )

@@ -38,7 +38,7 @@ from palmette.coordination.ports import (
     Transaction,
     Workspaces,
 )
-from palmette.coordination.profiles import contract
+from palmette.coordination.prompting import opening
 from palmette.coordination.records import Message, Node, Tree
 from palmette.coordination.supervisor.deadlines import Deadlines
 from palmette.coordination.supervisor.life import Life
@@ -271,7 +271,7 @@ class Supervisor:
         node, tree, purse = await self.store.read(
             lambda r: (the_node(r, node_id), the_tree(r, the_node(r, node_id).tree), the_purse(r, node_id))
         )
-        return contract(self.clock.now(), node, tree, purse)
+        return opening(self.clock.now(), node, tree, purse)
 
     # ── ending ───────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ from palmette.coordination.commands.queue import nothing_to_wait_for
 from palmette.coordination.commands.settling import Ending
 from palmette.coordination.commands.standing import child_named, node_named, open_children, the_purse
 from palmette.coordination.errors import Refused
-from palmette.coordination.events import Attached, Detached, Draft, Notified, Selected
+from palmette.coordination.events import Attached, Detached, Draft, Event, Notified, Selected
 from palmette.coordination.identity import CallKey, Visitor
 from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Delivery, Node, Question
@@ -399,7 +399,7 @@ class Verbs:
 
     async def _handed(self, node_id: str, taken: queue.Taken) -> Answer:
         seqs = [delivery.seq for delivery in taken.deliveries if delivery.type in ("notify", "finding", "check")]
-        found = {}
+        found: dict[int, Event] = {}
         for seq in seqs:
             found |= {event.seq: event for event in await self._store.events(after=seq - 1, limit=1)}
         wanted = await self._store.read(lambda reading: answers.texts_of(reading, taken, found))
