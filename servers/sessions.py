@@ -6,6 +6,7 @@ with the same credential is made again from its record. What a call in flight lo
 """
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -102,7 +103,6 @@ class DurableSessions(StreamableHTTPSessionManager):
         self._book = book
         self._idle_timeout = idle_timeout
         self._on_closed = on_closed
-        self._going_down = False
         self._making = anyio.Lock()
 
     @property
@@ -115,11 +115,8 @@ class DurableSessions(StreamableHTTPSessionManager):
         """Serve until the block ends; sessions that are open then stay on record."""
         async with anyio.create_task_group() as tasks, super().run():
             tasks.start_soon(self._forget_the_absent, await self._book.known())
-            try:
-                yield
-            finally:
-                self._going_down = True
-                tasks.cancel_scope.cancel()
+            yield
+            tasks.cancel_scope.cancel()
 
     async def _forget_the_absent(self, known: list[str]) -> None:
         """Close the sessions of an earlier life whose clients have not come back within the idle timeout."""
@@ -198,12 +195,18 @@ class DurableSessions(StreamableHTTPSessionManager):
                 await self._discard_session(session, transport)
 
     async def _discard_session(self, session_id: str, transport: StreamableHTTPServerTransport) -> None:
+        was_open = session_id in self._server_instances
         await super()._discard_session(session_id, transport)
-        if not self._going_down:
+        if was_open and not _being_cancelled():
             with anyio.CancelScope(shield=True):
                 await self._book.closed([session_id])
                 if self._on_closed is not None:
                     await self._on_closed(session_id)
+
+
+def _being_cancelled() -> bool:
+    """Whether this is the service's end, and no session's own: that leaves its record alone."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def session_owner(credential: str) -> AuthorizationContext:
