@@ -162,7 +162,7 @@ async def test_a_deadline_ends_the_node_and_everything_below(house: House) -> No
             await settle_pending_tasks()
             house.clock.advance(60)
             await settle_pending_tasks()
-            assert [(await stands(house, h)).cause for h in (root, child)] == ["deadline", "parent_settled"]
+            assert [(await stands(house, h)).cause for h in (root, child)] == ["deadline", "deadline"]
             tree = await house.store.read(lambda reading: reading.get(Tree, "t1"))
             assert tree is not None
             assert tree.state == "closed"
