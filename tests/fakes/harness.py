@@ -48,6 +48,8 @@ class FakeHarness:
 
     async def start(self) -> None:
         if self.refuses_to_start:
+            self._send.close()
+            self._receive.close()
             raise HarnessError("it is not installed")
         self.tell(Started(self.launch.session or f"session-of-{self.launch.attempt}", "1.0"))
         self.started.set()
