@@ -124,7 +124,9 @@ class Blobs:
 
     def _make(self, directory: Path) -> None:
         if not directory.is_dir():
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One by one: with `parents` the upper one would be open to others.
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
             sync_directory(self._directory.parent)
 
