@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from palmette.coordination.commands import budget, settling, spawning
-from palmette.coordination.commands.standing import live_attempt
+from palmette.coordination.commands.standing import live_attempt, the_node
 from palmette.coordination.errors import Refused
 from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Hold, Node
@@ -95,7 +95,9 @@ def pick(items: Sequence[Any], place: int) -> Any:
 
 
 def node_at(reading: Reading, place: int) -> str:
-    return pick(sorted(node.id for node in reading.all(Node)), place)
+    """Mostly a node that is open, so that something happens; from 15 on any."""
+    nodes = sorted(node.id for node in reading.all(Node) if place >= 15 or node.state == "open")
+    return pick(nodes or ["t1/0"], place)
 
 
 def spawn(place: int, asked: Amounts) -> Command:
@@ -139,14 +141,25 @@ def book(place: int, spent: Amounts | None, *, sent: bool) -> Command:
 
 
 def settle(place: int) -> Command:
-    return lambda tx: settling.settle(tx, node_at(tx, place), settling.Ending("stopped"))
+    """Settle some node, perhaps again. The root is rarely chosen: with it everything ends."""
+
+    def command(tx: Transaction) -> None:
+        below = sorted(node.id for node in tx.all(Node) if node.parent is not None)
+        if not below and place < 20:
+            return
+        chosen = pick(below, place) if place < 20 else "t1/0"
+        first = the_node(tx, chosen).state == "open"
+        before = tx.next_seq()
+        assert settling.settle(tx, chosen, settling.Ending("stopped")) == first
+        assert first or tx.next_seq() == before
+
+    return command
 
 
 commands = st.one_of(
     st.builds(spawn, places, amounts),
     st.builds(hold, places, amounts),
     st.builds(book, places, st.none() | spends, sent=st.booleans()),
-    # The root is settled now and then too: after that everything is refused.
     st.builds(settle, places),
 )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.require import require
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -22,11 +24,7 @@ def mountable(tmp_path: Path) -> None:
     tried = subprocess.run(
         [*namespace(), "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True, check=False, timeout=20
     )
-    if tried.returncode != 0:
-        reason = f"no mount namespace: {tried.stderr.decode(errors='replace').strip()}"
-        if os.environ.get("PALMETTE_REQUIRE"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("mount", tried.returncode == 0, f"nothing can be mounted: {tried.stderr.decode(errors='replace').strip()}")
 
 
 @pytest.mark.usefixtures("mountable")
