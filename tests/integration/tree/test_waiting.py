@@ -146,6 +146,7 @@ async def test_ask_parent_waits_live_and_gets_the_parents_answer_at_once(house: 
             root = await house.run()
             child = await house.spawn(root, "docs")
             got: list[dict[str, Any]] = []
+            event: dict[str, Any] = {}
 
             async def ask() -> None:
                 got.append(
@@ -158,7 +159,7 @@ async def test_ask_parent_waits_live_and_gets_the_parents_answer_at_once(house: 
                 tasks.start_soon(ask)
                 await settle_pending_tasks()
                 asked = await house.verbs.await_event(house.as_node(root), None)
-                event = asked["events"][0]
+                event |= asked["events"][0]
                 assert (event["type"], event["from"], event["text"]) == ("question", "docs", "Where?")
                 await house.verbs.answer(house.as_node(root), None, question=event["question"], text="There.")
             assert (got[0]["answer"], got[0]["by"]) == ("There.", "parent")

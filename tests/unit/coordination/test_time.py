@@ -56,7 +56,7 @@ def test_fractions_are_kept_for_the_next_booking() -> None:
     clock = ManualClock()
     activity = Activity(clock)
     activity.turn(True)
-    taken = []
+    taken: list[int] = []
     for _ in range(4):
         clock.advance(0.75)
         taken.append(activity.take())
