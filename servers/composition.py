@@ -23,6 +23,7 @@ from palmette.coordination.errors import PalmetteError
 from palmette.coordination.operator import Operator
 from palmette.coordination.ports import CheckRunner, Harnesses, Models, Prices, Store, Workspaces
 from palmette.coordination.records import Tree
+from palmette.coordination.store import SqliteStore
 from palmette.coordination.supervisor.settings import Settings
 from palmette.coordination.supervisor.supervisor import Supervisor, token_digest
 from palmette.coordination.timepieces import RandomIds, SystemClock
@@ -81,7 +82,6 @@ class Running:
         }
 
 
-OpenStore = Callable[[Path, SystemClock], AbstractAsyncContextManager[Store]]
 OpenOutside = Callable[[Settings, Store], AbstractAsyncContextManager[Outside]]
 OperatorRoutes = Callable[[Operator], list[BaseRoute]]
 
@@ -91,7 +91,6 @@ async def supervise(
     *,
     port: int = 0,
     idle_exit_s: float = IDLE_EXIT_S,
-    open_store: OpenStore,
     open_outside: OpenOutside,
     operator_routes: OperatorRoutes,
     on_ready: Callable[[Running], None] | None = None,
@@ -115,7 +114,7 @@ async def supervise(
         token = installation_token(data)
         clock = SystemClock()
         listener = listen(data, port)
-        async with open_store(Path(data), clock) as store, open_outside(settings, store) as outside:
+        async with SqliteStore.open(Path(data), clock) as store, open_outside(settings, store) as outside:
             supervisor = Supervisor(
                 settings,
                 store=store,
