@@ -10,6 +10,7 @@ from palmette.coordination.commands import budget, questions, settling
 from palmette.coordination.commands.questions import Asking
 from palmette.coordination.commands.settling import Ending
 from palmette.coordination.events import Draft, SubmitJudged, Submitted
+from palmette.coordination.ports import Transaction
 from palmette.coordination.store import MemoryStore
 from palmette.coordination.values import Amounts, Usage, Verdict
 from palmette.coordination.views import plain, render_text, tree_view
@@ -39,7 +40,7 @@ async def test_a_tree_is_drawn_with_states_money_verdicts_and_questions(world: W
             lambda tx, a=attempt, h=hold: budget.book(tx, a, h, spend, Usage(5, 0, 0, 4), model="m")
         )
 
-    def judged(tx, node: str, status: str, outcome: str) -> None:
+    def judged(tx: Transaction, node: str, status: str, outcome: str) -> None:
         verdict = Verdict("tests", status, value=4.0, unit="/4")  # type: ignore[arg-type]
         stat = {"files": 1, "insertions": 14, "deletions": 3}
         tx.append(Draft(Submitted("done", None, False, "c0ffee", stat), "t1", node, f"{node}#1"))
