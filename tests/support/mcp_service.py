@@ -21,7 +21,7 @@ from palmette.servers.coordination import VerbService, coordination_server
 from palmette.servers.http import HttpService, listen
 from palmette.servers.lines import Accepted, Connection, Hello, Peer, lowlevel, serve_lines
 
-__all__ = ["ERAS", "bearer", "client_over_http", "client_over_lines", "http_service", "line_service"]
+__all__ = ["ERAS", "bearer", "client_over_http", "client_over_lines", "http_service", "line_service", "serving"]
 
 ERAS = ("legacy", "auto", "2026-07-28")
 """The SDK client's ways to open a connection: the handshake, what the server offers, and the modern one."""
@@ -51,10 +51,17 @@ async def http_service(
             idle_timeout=idle_timeout,
             on_closed=on_closed,
         )
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(service.serve)
+        async with serving(service):
             yield service
-            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def serving(service: HttpService) -> AsyncGenerator[None]:
+    """Serve until the block ends."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def bearer(data: Path) -> dict[str, str]:
