@@ -202,8 +202,8 @@ def micro_dollars(value: Any) -> int:
         exact = Decimal(str(value)) * 1_000_000
     except InvalidOperation:
         raise Refused("bad_budget", f"usd is {value!r}, which is no number") from None
-    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value() or exact >= 2**62:
-        raise Refused("bad_budget", f"usd is {value!r}; it must be between 0 and 4.6e12 with at most six decimals")
+    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value() or exact >= 2**53:
+        raise Refused("bad_budget", f"usd is {value!r}; it must be between 0 and 9e9 with at most six decimals")
     return int(exact)
 
 

@@ -25,6 +25,9 @@ GLYPHS = {
 }
 """A state at a glance; the word stands beside it, so that nothing depends on the sign."""
 
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Characters that count as letters or symbols and are drawn as nothing."""
+
 Shown = Literal["working", "asks", "paused", "starting", "done", "unchecked", "incomplete", "down", "cancelled", "lost"]
 
 
@@ -132,7 +135,7 @@ def tree_view(reading: Reading, tree_id: str, now: int) -> TreeView:
         id=tree.id,
         mode=tree.mode,
         state=tree.state,
-        repository=tree.repository,
+        repository=None if tree.repository is None else plain(tree.repository),
         opened_at=tree.opened_at,
         now=now,
         detached=tree.detached,
@@ -177,8 +180,8 @@ def _row(node: Node, purse: Purse, last: tuple[bool, ...], questions: tuple[str,
         last=last,
         shown=_shown(node, bool(questions)),
         role=node.role,
-        harness=node.harness,
-        model=node.model,
+        harness=plain(node.harness, 40),
+        model=plain(node.model, 60),
         isolation=node.isolation,
         settlement=node.settlement,
         cause=node.cause,
@@ -226,7 +229,7 @@ def render_text(view: TreeView, width: int = 100) -> list[str]:
         lines.append(f"  {question.id} {question.label} asks {who}: {question.text}{options}")
     if view.published is not None:
         lines.append(f"  result: {view.published}")
-    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return [_fitted(line, width) for line in lines]
 
 
 def _money(root: NodeRow) -> str:
@@ -243,18 +246,24 @@ def _money(root: NodeRow) -> str:
 def _drawn(row: NodeRow) -> str:
     stem = "".join("   " if gone else "│  " for gone in row.last[:-1])
     branch = "" if not row.last else "└─ " if row.last[-1] else "├─ "
-    parts = [f"{stem}{branch}{GLYPHS[row.shown]} {row.label}", row.shown, row.harness]
+    parts = [f"{stem}{branch}{GLYPHS[row.shown]} {row.label}", row.shown, f"{row.harness}/{row.model or '-'}", row.role]
     if row.cause not in (None, "submitted"):
         parts.append(row.cause or "")
     if row.granted.usd is not None:
         parts.append(f"${_usd(row.spent.usd)}/{_usd(row.granted.usd)}{'?' if row.unknown else ''}")
-    parts.append(f"{row.spent.turns or 0} turns")
+    parts += [f"{row.spent.turns or 0} turns", _age(row.age_s)]
     parts += [_verdict(verdict) for verdict in row.verdicts]
     if row.diffstat is not None and row.diffstat.get("files"):
         parts.append(f"+{row.diffstat['insertions']} −{row.diffstat['deletions']}")
     if row.questions:
         parts.append(f"asks {', '.join(row.questions)}")
     return "  ".join(parts)
+
+
+def _age(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds}s"
+    return f"{seconds // 60}m" if seconds < 7_200 else f"{seconds // 3_600}h"
 
 
 def _verdict(verdict: VerdictRow) -> str:
@@ -271,11 +280,15 @@ def plain(text: Text, limit: int | None = None) -> str:
     """Agents' text as one harmless line.
 
     Control characters (terminal escapes among them) become their visible pictures, direction overrides and other
-    invisible format characters a middle dot, runs of white space one space, and no character carries more than two
+    invisible or blank characters a middle dot, runs of white space one space, and no character carries more than two
     combining marks.
+
+    Args:
+        limit: the most terminal columns it may take.
     """
     if isinstance(text, Blob):
         return f"[{text.size} bytes]"
+    text = text.lstrip()
     if limit is not None and len(text) > 4 * limit:
         text = text[: 4 * limit]
     shown: list[str] = []
@@ -286,9 +299,26 @@ def plain(text: Text, limit: int | None = None) -> str:
         if category == "Cc":
             code = ord(character)
             shown.append(chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "·")
-        elif category in ("Cf", "Cs", "Co", "Zl", "Zp"):
+        elif category in ("Cf", "Cs", "Co", "Zl", "Zp") or character in _BLANK:
             shown.append("·")
         elif marks <= 2:
             shown.append(character)
-    line = "".join(shown)
-    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+    return "".join(shown) if limit is None else _fitted("".join(shown), limit)
+
+
+def _fitted(line: str, columns: int) -> str:
+    """The line, cut so that it takes at most that many terminal columns."""
+    if sum(map(_columns, line)) <= columns:
+        return line
+    room = columns - 1
+    for index, character in enumerate(line):
+        room -= _columns(character)
+        if room < 0:
+            return line[:index] + "…"
+    return line
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character).startswith("M"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1

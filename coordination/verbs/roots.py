@@ -11,7 +11,7 @@ from palmette.coordination.identity import Visitor
 from palmette.coordination.ports import Transaction
 from palmette.coordination.profiles import Profile, as_data, named
 from palmette.coordination.supervisor.supervisor import Supervisor
-from palmette.coordination.values import Amounts, Channel, checked_text
+from palmette.coordination.values import CHANNELS, Amounts, Channel, checked_text
 from palmette.coordination.verbs.callers import Caller, find_caller
 
 __all__ = ["Roots", "RunOrder"]
@@ -113,8 +113,13 @@ class Roots:
         if order.repository is not None:
             base, uncommitted = await house.workspaces.resolve(order.repository, order.base)
         profile = named(order.profile, order.repository)
-        pool = Amounts.of({c: order.pool.get(c, settings.pool.get(c)) for c in ("usd", "tokens", "turns", "seconds")})
+        for channel, amount in order.pool.items():
+            if not 0 <= amount < 2**53:
+                raise Refused("bad_budget", f"{channel} is {amount}; it must not be negative, nor absurd")
+        pool = Amounts.of({c: order.pool.get(c, settings.pool.get(c)) for c in CHANNELS})
         task = checked_text(order.task, "task")
+        if not task.strip():
+            raise Refused("bad_text", "the task is empty")
         async with house.admitting() as slots:
             if slots.free == 0:
                 raise Refused("max_live", f"{slots.live} of {slots.limit} slots are taken", free_slots=0)

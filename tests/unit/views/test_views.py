@@ -55,15 +55,16 @@ async def test_a_tree_is_drawn_with_states_money_verdicts_and_questions(world: W
     await world.store.transact(
         lambda tx: questions.escalate(tx, asked.id, root, "not mine", actor=f"{root}#1") and None
     )
+    world.clock.advance(150)
     view = await world.store.read(lambda reading: tree_view(reading, "t1", world.clock.now()))
-    assert render_text(view) == [
+    assert render_text(view, width=120) == [
         "tree t1  open  $0.018 of $2.00 spent, $0.40 set aside, 4 turns",
-        "● root  working  builtin  $0.018/2.00  4 turns",
-        "├─ ✓ careful  done  builtin  $0.009/0.60  2 turns  tests ✓ 4/4  +14 −3",
-        "│  └─ ■ helper  cancelled  builtin  parent_settled  $0.0045/0.10  1 turns",
-        "├─ ✗ quick  down  builtin  check_failed  $0.0045/0.40  1 turns  tests ✗ 4/4  +14 −3",
-        f"├─ ? docs  asks  builtin  $0.0045/0.40  1 turns  asks {asked.id}",
-        "└─ ○ late  starting  builtin  $0.00/0.00  0 turns",
+        "● root  working  builtin/scripted  driver  $0.018/2.00  4 turns  2m",
+        "├─ ✓ careful  done  builtin/scripted  driver  $0.009/0.60  2 turns  0s  tests ✓ 4/4  +14 −3",
+        "│  └─ ■ helper  cancelled  builtin/scripted  worker  parent_settled  $0.0045/0.10  1 turns  0s",
+        "├─ ✗ quick  down  builtin/scripted  worker  check_failed  $0.0045/0.40  1 turns  0s  tests ✗ 4/4  +14 −3",
+        f"├─ ? docs  asks  builtin/scripted  worker  $0.0045/0.40  1 turns  2m  asks {asked.id}",
+        "└─ ○ late  starting  builtin/scripted  worker  $0.00/0.00  0 turns  2m",
         f"  {asked.id} docs asks you: Delete the legacy flag?␛[2J [yes | no]",
     ]
 
@@ -76,11 +77,18 @@ async def test_no_line_is_longer_than_asked_for(world: World) -> None:
     assert max(len(line) for line in render_text(view, width=30)) == 30
 
 
+def marked(line: str) -> int:
+    """How many characters take no column of their own."""
+    return sum(unicodedata.category(character).startswith("M") for character in line)
+
+
 @given(st.text(), st.none() | st.integers(1, 200))
 def test_plain_text_is_one_line_without_anything_a_terminal_acts_on(text: str, limit: int | None) -> None:
     line = plain(text, limit)
     assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in line)
-    assert limit is None or len(line) <= limit
+    assert limit is None or sum(
+        2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in line
+    ) <= limit + marked(line)
     marks = 0
     for character in line:
         marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
@@ -95,7 +103,15 @@ def test_plain_text_is_one_line_without_anything_a_terminal_acts_on(text: str, l
         ("a\r\n\tb", "a b"),
         ("z" + "\u0301" * 40, "z\u0301\u0301"),
         ("\x9b31m", "·31m"),
+        ("\n" * 5_000 + "Delete everything?", "Delete everything?"),
+        ("\u3164\u2800", "··"),
     ],
 )
 def test_known_tricks_are_shown_not_played(text: str, shown: str) -> None:
     assert plain(text) == shown
+    assert plain(text, 60) == shown
+
+
+def test_a_limit_counts_terminal_columns_not_characters() -> None:
+    assert plain("漢" * 50, 20) == "漢" * 9 + "…"
+    assert plain("z\u0301" * 50, 10) == "z\u0301" * 9 + "…"
