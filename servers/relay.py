@@ -25,7 +25,7 @@ from palmette import __version__
 from palmette.servers import places
 from palmette.servers.relay_dial import Target
 from palmette.servers.relay_pump import Relay
-from palmette.servers.relay_wire import WIRE, printable, root_environment
+from palmette.servers.relay_wire import WIRE, TokenError, printable, read_token, root_environment
 
 __all__ = ["Options", "main", "parse_options", "supervisor_command"]
 
@@ -44,20 +44,21 @@ class Options(NamedTuple):
 def main(argv: Sequence[str], supervisor: Callable[[str], Sequence[str]] | None = None) -> int:
     """Serve one harness on standard input and output until it goes. Returns the exit status.
 
-    0: the harness closed the stream. 1: no supervisor to be had, said in one line on standard error. 2: wrong
-    arguments.
+    0: the harness closed the stream. 1: no supervisor to be had, or an unusable token file, said in one line on
+    standard error. 2: wrong arguments. PALMETTE_TOKEN_FILE names the file that holds the attempt's token.
     `supervisor` gives the argv that starts a supervisor for a data directory.
     """
     if any(word in ("-h", "--help") for word in argv):
         print(_USAGE)
         return 0
-    token = os.environ.pop("PALMETTE_TOKEN", None)  # never in argv, and in no environment that a child could inherit
+    token_file = os.environ.pop("PALMETTE_TOKEN_FILE", None)  # a child (a supervisor it starts) has no use for it
     try:
         options = parse_options(argv)
+        token = None if token_file is None else read_token(token_file)
     except ValueError as error:
         print(printable(f"palmette mcp: {error}; {_USAGE}", 2000), file=sys.stderr)
         return 2
-    except places.PlaceError as error:
+    except (places.PlaceError, TokenError) as error:
         print(printable(f"palmette mcp: {error}", 2000), file=sys.stderr)
         return 1
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,9 +3,21 @@
 Standard library only: both ends import it, and one end runs inside cages. Source: the stdio-relay note, R9 and R11.
 """
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HELLO_LIMIT", "LINE_LIMIT", "ROOT_ENVIRONMENT", "WIRE", "LineCutter", "printable", "root_environment"]
+__all__ = [
+    "HELLO_LIMIT",
+    "LINE_LIMIT",
+    "ROOT_ENVIRONMENT",
+    "WIRE",
+    "LineCutter",
+    "TokenError",
+    "printable",
+    "read_token",
+    "root_environment",
+]
 
 WIRE = 1
 """Wire version: an integer, compared exactly (R9). It changes when an older relay could no longer be served."""
@@ -19,6 +31,8 @@ LINE_LIMIT = 16 * 1024 * 1024
 ROOT_ENVIRONMENT = ("CLAUDE_CODE_SESSION_ID", "CLAUDE_PROJECT_DIR", "CLAUDE_CODE_ENTRYPOINT", "OPENCODE_PID")
 """All that a hello tells of the caller's environment (R11): it says who the root is, and none of it is a secret."""
 
+_TOKEN_LIMIT = 1000
+
 
 def root_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of `environ` that says which harness session this is; nothing else may travel or be journaled (R10)."""
@@ -28,6 +42,34 @@ def root_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def printable(text: str, limit: int = 300) -> str:
     """Printable characters only, at most `limit`: others' words must not steer a terminal or fake a line."""
     return "".join(character if character.isprintable() else " " for character in text[:limit]).strip()
+
+
+class TokenError(Exception):
+    """An attempt's token file that cannot be used; its text says why, and holds nothing of the file."""
+
+
+def read_token(path: str) -> str:
+    """The attempt's token out of its file: a regular file, ours, and closed to everybody else (W4).
+
+    It travels in a file because argument lists and environments are open to every process of the same user.
+
+    Raises:
+        TokenError: the file cannot be read, is not ours alone, or holds no token.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise TokenError(f"the token file {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o600:
+            raise TokenError(f"the token file {path} is not a file of this user with mode 600")
+        token = os.read(handle, _TOKEN_LIMIT + 1).decode("ascii", "replace").strip()
+    finally:
+        os.close(handle)
+    if not 0 < len(token) <= _TOKEN_LIMIT or not token.isascii() or not token.isprintable() or " " in token:
+        raise TokenError(f"the token file {path} holds no token")
+    return token
 
 
 class LineCutter:

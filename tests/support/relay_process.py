@@ -142,6 +142,13 @@ class Home:
         self.relays.append(RelayProcess(process))
         return self.relays[-1]
 
+    def token_file(self, token: str) -> str:
+        """A file that holds an attempt's token, as a supervisor writes it."""
+        path = self.root / "token"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(token)
+        return str(path)
+
     def starts(self) -> list[Message]:
         """The daemon's lives so far."""
         path = self.data / "starts.jsonl"

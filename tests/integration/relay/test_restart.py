@@ -194,6 +194,6 @@ def test_another_package_version_is_served_and_named_in_the_instructions(home: H
 
 def test_a_refused_token_ends_the_relay_in_one_harmless_line(home: Home) -> None:
     home.settings(Settings(refuse="bad_token"))
-    status, said = home.relay("--data", str(home.data), PALMETTE_TOKEN="secret-token").wait()
+    status, said = home.relay("--data", str(home.data), PALMETTE_TOKEN_FILE=home.token_file("secret-token")).wait()
     assert status == 1
     assert said == ("palmette mcp: the supervisor refuses this relay: the token is not known [31m; palmette observe\n")

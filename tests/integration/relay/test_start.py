@@ -105,6 +105,7 @@ def test_a_supervisor_started_by_a_relay_inherits_no_secret(home: Home) -> None:
         LC_ALL="C.UTF-8",
         PALMETTE_PORT="0",
         PALMETTE_TOKEN="attempt-token",
+        PALMETTE_TOKEN_FILE=home.token_file("attempt-token"),
         PALMETTE_API_KEY="palmette-key",
         ANTHROPIC_API_KEY="model-key",
         CLAUDE_CODE_MESSAGING_TOKEN="messaging-token",
@@ -113,6 +114,15 @@ def test_a_supervisor_started_by_a_relay_inherits_no_secret(home: Home) -> None:
     relay.handshake()
     environment = home.starts()[0]["env"]
     assert set(environment) == {"PATH", "HOME", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "PALMETTE_PORT"}
+
+
+def test_a_token_file_that_others_can_read_ends_the_relay_in_one_line(home: Home) -> None:
+    path = home.token_file("secret-token")
+    os.chmod(path, 0o640)
+    status, said = home.relay("--data", str(home.data), PALMETTE_TOKEN_FILE=path).wait()
+    assert status == 1
+    assert said == f"palmette mcp: the token file {path} is not a file of this user with mode 600\n"
+    assert home.starts() == []
 
 
 def test_the_supervisor_holds_nothing_that_the_harness_leaked_to_the_relay(home: Home) -> None:

@@ -145,11 +145,13 @@ def test_the_hello_says_which_session_calls_and_nothing_else_of_the_environment(
 def test_inside_a_node_the_same_relay_dials_the_attempts_socket_with_its_token(home: Home) -> None:
     home.relay().handshake()
     (path,) = (home.root / "run" / "palmette").glob("*/mcp.sock")
-    relay = home.relay("--socket", str(path), "--only", "checks", PALMETTE_TOKEN="attempt-token", HOME="/nowhere")
+    token = home.token_file("attempt-token")
+    relay = home.relay("--socket", str(path), "--only", "checks", PALMETTE_TOKEN_FILE=token, HOME="/nowhere")
     relay.handshake()
     who = json.loads(relay.text(1, "whoami"))
     assert (who["token"], who["only"]) == ("attempt-token", "checks")
     assert b"attempt-token" not in _cmdline(relay.process.pid)
+    assert b"attempt-token" not in Path(f"/proc/{relay.process.pid}/environ").read_bytes()
     assert len(home.starts()) == 1
 
 
