@@ -62,6 +62,7 @@ async def _appends(report: Report, directory: Path) -> None:
                 begun = time.perf_counter()
                 await store.transact(_call("t0/0.1"))
                 commands.append(time.perf_counter() - begun)
+        alone = await to_thread.run_sync(_alone, directory / "alone.db")
         rates: list[float] = []
         for _ in range(3):
 
@@ -84,6 +85,8 @@ async def _appends(report: Report, directory: Path) -> None:
         target=f"{median / floor:.2f} × the sync, ≤ 2.5",
         met=median / floor <= 2.5,
     )
+    median_1, worst_1 = _percentiles(alone)
+    report.figure("… without the way to the thread", f"{median_1 * 1e6:.0f} / {worst_1 * 1e6:.0f} µs", floor=told)
     median_3, worst_3 = _percentiles(commands)
     report.figure("a model call in one command, 3 events", f"{median_3 * 1e6:.0f} / {worst_3 * 1e6:.0f} µs", floor=told)
     serial, many = len(appends) / sum(appends), sorted(rates)[1]
@@ -144,6 +147,20 @@ def _syncs(path: Path, count: int) -> list[float]:
             taken.append(time.perf_counter() - begun)
     finally:
         os.close(handle)
+    return taken
+
+
+def _alone(path: Path) -> list[float]:
+    """The same append with nothing around it: no queue, no event loop."""
+    connection, taken = connect_writer(path), list[float]()
+    prepare(connection, path, 1)
+    journal = Journal(connection, path, SystemClock())
+    journal.run([_begin("t0")])
+    for _ in range(ROUNDS * PER_ROUND):
+        begun = time.perf_counter()
+        journal.run([_step("t0/0.1")])
+        taken.append(time.perf_counter() - begun)
+    journal.close()
     return taken
 
 

@@ -35,7 +35,8 @@ COLUMNS = (
 """The envelope, in the order of the table."""
 
 _labels: dict[str, Label] = {}
-"""Label text → label. There are eight origins, hence few labels, and decoding them again costs as much as the data."""
+_texts: dict[Label, str] = {}
+"""Labels and their stored form. There are eight origins, hence few labels, and a label costs as much as the data."""
 
 
 def seal(draft: Draft, seq: int, at: int, reading: Reading) -> tuple[Event, str]:
@@ -93,7 +94,7 @@ def row_of(event: Event, data: str) -> tuple[Any, ...]:
         event.actor,
         event.because,
         event.origin,
-        dumps(sorted(event.label)),
+        _text_of(event.label),
         data,
     )
 
@@ -135,6 +136,13 @@ def data_of(kind: str, version: int, text: str) -> Any:
             code="journal_newer",
         )
     return decode(cls, loads(text))
+
+
+def _text_of(label: Label) -> str:
+    text = _texts.get(label)
+    if text is None:
+        text = _texts[label] = dumps(sorted(label))
+    return text
 
 
 def _label_of(text: str) -> Label:

@@ -85,7 +85,7 @@ class Rows(Generic[R]):
         replacing the row and all its index entries.
         """
         before, after = self._values(old), self._values(new)
-        changed = tuple(at for at, value in enumerate(after) if value is not before[at] and value != before[at])
+        changed = tuple([at for at, value in enumerate(after) if value is not before[at] and value != before[at]])
         if not changed:
             return None
         statement = self._updates.get(changed)
