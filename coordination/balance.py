@@ -17,7 +17,8 @@ class Imbalance:
 
     Attributes:
         rule: `B1`: granted = free + held + spent + Σ grants of open children; or `held` is not the sum of the open
-            holds. `B6`: a hold is open in a tree that has ended.
+            holds. `B6`: a hold is open in a tree that has ended, or of a node that has: what it holds was given back
+            to the parent as unspent, and whatever it is booked with would be minted.
         expected, found: micro-dollars, tokens, calls or seconds, as the channel has it.
     """
 
@@ -40,12 +41,13 @@ def budget_imbalances(reading: Reading) -> list[Imbalance]:
                 below[purse.parent, channel] += purse.granted.get(channel) or 0
     found: list[Imbalance] = []
     for hold in reading.all(Hold):
-        tree = reading.get(Tree, tree_of(hold.node))
         for channel in CHANNELS:
-            amount = hold.amounts.get(channel) or 0
-            holds[hold.node, channel] += amount
-            if tree is not None and tree.state == "closed" and channel == "turns":
-                found.append(Imbalance("B6", hold.node, channel, 0, amount, f"hold {hold.id} is open in an ended tree"))
+            holds[hold.node, channel] += hold.amounts.get(channel) or 0
+        tree, purse = reading.get(Tree, tree_of(hold.node)), reading.get(Purse, hold.node)
+        ended = "tree" if tree is None or tree.state == "closed" else "node" if purse is None or not purse.open else ""
+        if ended:
+            turns = hold.amounts.turns or 0
+            found.append(Imbalance("B6", hold.node, "turns", 0, turns, f"hold {hold.id} is open in an ended {ended}"))
     for purse in purses:
         for channel in CHANNELS:
             held = purse.held.get(channel) or 0

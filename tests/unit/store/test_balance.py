@@ -72,3 +72,9 @@ def test_held_is_what_the_open_holds_say() -> None:
 def test_an_open_hold_in_an_ended_tree_is_found() -> None:
     (found,) = budget_imbalances(tables(replace(TREE, state="closed")))
     assert (found.rule, found.node, found.why) == ("B6", "t1/0", "hold h1 is open in an ended tree")
+
+
+@pytest.mark.rule("B6")
+def test_an_open_hold_of_an_ended_node_is_found() -> None:
+    (found,) = budget_imbalances(tables(replace(ROOT, open=False)))
+    assert (found.rule, found.node, found.why) == ("B6", "t1/0", "hold h1 is open in an ended node")
