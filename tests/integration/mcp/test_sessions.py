@@ -142,6 +142,7 @@ async def test_another_credential_finds_no_session_before_and_after_a_restart(
         async with http_service(tmp_path, verbs, store) as again:
             client.move(f"{again.url}/mcp")
             stolen_again = await client.call("notify", summary="s")
+            assert again.clients == 0  # a stranger does not even bring it back
             client.move(f"{again.url}/mcp", **bearer(tmp_path))
             own = await client.call("notify", summary="s")
 

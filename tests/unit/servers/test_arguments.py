@@ -73,6 +73,30 @@ async def test_every_problem_is_listed_at_once(connect: Connect) -> None:
     }
 
 
+@pytest.mark.rule("S2")
+@pytest.mark.parametrize(
+    ("tool", "argument", "value"),
+    [
+        ("steer", "interrupt", "yes"),
+        ("steer", "interrupt", 1),
+        ("steer", "supersedes", "4"),
+        ("await_event", "wait_s", "3"),
+        ("await_event", "wait_s", True),
+        ("observe", "limit", True),
+        ("observe", "after", 1.0),
+        ("notify", "salience", "1"),
+    ],
+)
+@bounded(20)
+async def test_nothing_is_taken_for_what_it_is_not(
+    connect: Connect, verbs: RecordingVerbs, tool: str, argument: str, value: object
+) -> None:
+    needed = {"steer": {"node": "a", "message": "m"}, "notify": {"summary": "s"}}.get(tool, {})
+
+    assert set(_problems(await _call(connect, tool, {**needed, argument: value}))) == {argument}
+    assert not verbs.calls
+
+
 @pytest.mark.parametrize("usd", [True, "1", -0.01, 1e300, [1]])
 @bounded(20)
 async def test_dollars_are_a_number_and_nothing_else(verbs: RecordingVerbs, connect: Connect, usd: object) -> None:
