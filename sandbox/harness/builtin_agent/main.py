@@ -17,6 +17,7 @@ if __name__ == "__main__" and not __package__:
 from pathlib import Path
 
 from palmette import __version__
+from palmette.sandbox.harness.builtin_agent.calls import Caller
 from palmette.sandbox.harness.builtin_agent.inbox import Inbox, Said
 from palmette.sandbox.harness.builtin_agent.loop import Loop, Settings
 from palmette.sandbox.harness.builtin_agent.mcp import Relay
@@ -31,7 +32,6 @@ class _Agent:
         self._wire = wire
         self._lines = wire.lines()
         self._inbox = Inbox()
-        self._loop: Loop | None = None
 
     def run(self) -> None:
         """From launch to stop.
@@ -39,7 +39,7 @@ class _Agent:
         Raises:
             FatalError: it cannot begin, or not go on.
         """
-        launch = next(self._lines, {})
+        launch = next(self._lines, Object())
         if launch.get("kind") != "launch":
             raise FatalError("start", "the first line is no launch")
         folder = Path(launch["session_directory"])
@@ -49,8 +49,10 @@ class _Agent:
         env = {**os.environ, "PALMETTE_TOKEN_FILE": launch["token_file"]}
         log = os.open(launch["relay_log"], os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         relay = Relay(launch["relay_argv"], env, log, self._lost)
-        loop = self._loop = Loop(self._wire, self._inbox, session, relay, _settings(launch), dict(os.environ))
-        threading.Thread(target=self._read, daemon=True).start()
+        caller = Caller(self._wire, self._inbox, launch["model_url"], launch["silence_s"])
+        settings = _settings(launch)
+        loop = Loop(self._wire, self._inbox, session, relay, caller, settings, dict(os.environ))
+        threading.Thread(target=self._read, args=(caller,), daemon=True).start()
         try:
             relay.open(launch["mcp_s"], __version__)
             self._wire.send("ready")
@@ -58,8 +60,7 @@ class _Agent:
         finally:
             relay.close()
 
-    def _read(self) -> None:
-        assert self._loop is not None
+    def _read(self, caller: Caller) -> None:
         try:
             for line in self._lines:
                 kind = line.get("kind")
@@ -69,12 +70,12 @@ class _Agent:
                 elif kind == "interrupt":
                     self._inbox.interrupt()
                 elif kind in ("hold_granted", "hold_refused"):
-                    self._loop.answer_hold(line)
+                    caller.answer_hold(line)
                 elif kind == "stop":
                     break
         finally:  # also when the driver is gone
             self._inbox.stop()
-            self._loop.answer_hold({"kind": "stop"})
+            caller.answer_hold({"kind": "stop"})
 
     def _lost(self, reason: str) -> None:
         """The relay hides the supervisor's restarts; when it ends by itself the agent cannot go on."""
@@ -87,11 +88,9 @@ def _settings(launch: Object) -> Settings:
     return Settings(
         system=launch["system"],
         model=launch["model"],
-        model_url=launch["model_url"],
         max_output=launch["max_output"],
         tools=None if tools is None else tuple(as_list(tools)),
         directory=launch["workspace"],
-        silence_s=launch["silence_s"],
         mcp_s=launch["mcp_s"],
     )
 

@@ -4,8 +4,8 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,8 +93,7 @@ def call_model(
         except OSError as error:
             reason = f"the model endpoint cannot be reached: {error}"
             raise ModelError(reason, transient=True, sent=False) from None
-        assert connection.sock is not None
-        with _abandoning(cancel, connection.sock):
+        with _abandoning(cancel, connection):
             try:
                 connection.request("POST", f"{prefix}/v1/messages", body, headers)
                 on_sent()
@@ -116,25 +115,23 @@ def _connection(base_url: str, timeout: float) -> tuple[http.client.HTTPConnecti
     return kind(parts.hostname, parts.port, timeout=timeout), parts.path.rstrip("/")
 
 
-class _abandoning:  # noqa: N801 - a context manager that reads like a function
+@contextmanager
+def _abandoning(cancel: Cancel, connection: http.client.HTTPConnection) -> Generator[None]:
     """Close the connection some time after `cancel` is set."""
+    sock: socket.socket | None = connection.sock
 
-    def __init__(self, cancel: Cancel, sock: socket.socket) -> None:
-        self._sock = sock
-        self._timer = threading.Timer(ABANDON_S, self._close)
-        self._timer.daemon = True
-        self._calling = cancel.calling(self._timer.start)
-
-    def __enter__(self) -> None:
-        self._calling.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self._calling.__exit__(None, None, None)
-        self._timer.cancel()
-
-    def _close(self) -> None:
+    def close() -> None:
         with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(ABANDON_S, close)
+    timer.daemon = True
+    with cancel.calling(timer.start):
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _refuse(response: http.client.HTTPResponse) -> None:

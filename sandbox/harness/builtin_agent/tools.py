@@ -101,7 +101,6 @@ class _Output:
     """Drains a pipe for as long as anyone writes to it, and keeps its beginning and its end."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdout is not None
         self._stream = process.stdout
         self._head = bytearray()
         self._tail = bytearray()
@@ -121,6 +120,8 @@ class _Output:
 
     def _drain(self) -> None:
         half = OUTPUT_MAX_CHARS // 2
+        if self._stream is None:
+            return
         with self._stream as stream:
             while chunk := os.read(stream.fileno(), _READ):
                 with self._lock:

@@ -7,7 +7,7 @@ Up: started · ready · hold · booked · step · delivered · idle · fatal.
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,7 +93,7 @@ class Cancel:
             callback()
 
     @contextmanager
-    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+    def calling(self, callback: Callable[[], None]) -> Generator[None]:
         """Have `callback` run when it is asked for inside the context; at once if it was already."""
         with self._lock:
             late = self._set
