@@ -1,0 +1,1 @@
+"""The builtin harness: a small agent loop in a process of its own. Standard library only, because it runs in cages."""
