@@ -87,9 +87,9 @@ def _ask(prompt: str) -> str:
 
 
 def _commands(place: str, repository: Path, view: TreeView) -> list[str]:
-    return [
+    lines = [
         f"  palmette tree {view.id} --data {place}",
         f"  palmette events --tree {view.id} --data {place}",
         f"  palmette verify --data {place}",
-        f"  git -C {repository} show --stat {view.published}",
     ]
+    return lines if view.published is None else [*lines, f"  git -C {repository} show --stat {view.published}"]
