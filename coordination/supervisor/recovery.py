@@ -20,7 +20,7 @@ class Recovery:
         launches: (node, why, text) of attempts to start.
         endings: nodes that can only settle.
         deadlines: (node, deadline_at, last journaled rest).
-        unpublished: trees whose result is not a ref yet.
+        unpublished: settled roots whose result is not a ref yet.
     """
 
     launches: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
@@ -50,7 +50,7 @@ def _close_and_plan(tx: Transaction) -> Recovery:
             if tree.mode == "driven" or node.parent is not None:
                 _take_up(tx, node, plan)
     plan.unpublished = [
-        tree.id
+        f"{tree.id}/0"
         for tree in tx.find(Tree, state="closed")
         if tree.published is None and tree.repository is not None and _has_result(tx, tree.id)
     ]

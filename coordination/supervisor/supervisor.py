@@ -39,7 +39,7 @@ from palmette.coordination.ports import (
     Workspaces,
 )
 from palmette.coordination.prompting import opening
-from palmette.coordination.records import Message, Node, Tree
+from palmette.coordination.records import Message, Tree
 from palmette.coordination.supervisor.deadlines import Deadlines
 from palmette.coordination.supervisor.life import Life
 from palmette.coordination.supervisor.recovery import Recovery, recover
@@ -136,8 +136,8 @@ class Supervisor:
             self.begin_finish(node_id, ending)
         for node_id, why, text in plan.launches:
             self.launch(node_id, why, text)
-        for tree_id in plan.unpublished:
-            self._start(self._publish, tree_id)
+        for root_id in plan.unpublished:
+            self._start(self._publish, root_id)
 
     async def shut_down(self, *, stop: bool) -> None:
         """Before the end: with `stop` the trees are stopped, else their attempts will be parked (DESIGN §2)."""
@@ -305,11 +305,12 @@ class Supervisor:
             if held:
                 return held
             await self._deliver(node_id)
+            if ending.cause == "submitted":
+                await self._publish(node_id)
             await self.store.transact(lambda tx: settling.settle(tx, node_id, ending))
             for name in ids:
                 self._slots.discard(name)
                 self.deadlines.drop(name)
-            await self._publish(ids[-1].partition("/")[0] if ids else "")
         finally:
             self._ending.subtract(ids)
             self._ending += Counter()  # drop what is no longer being ended
@@ -338,12 +339,10 @@ class Supervisor:
         if node.commit is not None and node.parent is not None and node.state == "open":
             await self.workspaces.deliver(node.tree, node.id, node.commit, node.parent, node.label)
 
-    async def _publish(self, tree_id: str) -> None:
-        """W8: the root's result becomes a ref in the repository, once."""
-        tree, root = await self.store.read(lambda r: (r.get(Tree, tree_id), r.get(Node, f"{tree_id}/0")))
-        if tree is None or root is None or tree.repository is None or root.commit is None:
-            return
-        if root.settlement != "done" or tree.published is not None:
+    async def _publish(self, node_id: str) -> None:
+        """W8: the root's accepted result becomes a ref in the repository, before the tree is said to have ended."""
+        tree, root = await self.store.read(lambda r: (the_tree(r, the_node(r, node_id).tree), the_node(r, node_id)))
+        if root.parent is not None or tree.repository is None or root.commit is None or tree.published is not None:
             return
         ref = f"refs/palmette/{tree.id}/{root.label}"
         try:
