@@ -112,6 +112,11 @@ class BuiltinHarness:
         self.noise = 0
         """Lines so far that were none of the protocol."""
 
+    @property
+    def pid(self) -> int:
+        """The agent's process; 0 before its start."""
+        return 0 if self._process is None else self._process.pid
+
     # ── the port ──
 
     async def events(self) -> AsyncIterator[HarnessEvent]:
