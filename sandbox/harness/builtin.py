@@ -20,10 +20,10 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 
-from palmette.coordination.errors import HarnessError, Refused
+from palmette.coordination.errors import HarnessError, PalmetteError, Refused
 from palmette.coordination.ports import Delivered, Exit, HarnessEvent, Idle, Launch, Ledger, Started, StepTaken
 from palmette.sandbox.errors import IsolationError
-from palmette.sandbox.harness.agent.lines import LineCutter, clean, encode
+from palmette.sandbox.harness.agent.lines import LINE_LIMIT, LineCutter, clean, encode
 from palmette.sandbox.harness.telling import (
     BookedTold,
     DeliveredTold,
@@ -36,6 +36,7 @@ from palmette.sandbox.harness.telling import (
     Told,
     parse,
 )
+from palmette.sandbox.isolation.capabilities import Capabilities
 from palmette.sandbox.isolation.process import ReapedProcess
 from palmette.sandbox.isolation.reaper import read_process
 
@@ -49,10 +50,14 @@ _INLINE_PARSE = 128 * 1024
 """Bytes above which a line is parsed in a worker, off the event loop (DESIGN §2: at most 20 ms on it)."""
 _LOG_TAIL = 4000
 _OPEN_HOLDS = 8
+_ENDLESS_LINE = 4 * LINE_LIMIT
+"""Bytes without a line's end, after which none is expected."""
 
 
 class Isolation(Protocol):
     """What of an isolation is needed here: UnsafeNone has it."""
+
+    def probe(self) -> Capabilities: ...
 
     def environment(self, home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]: ...
 
@@ -93,6 +98,7 @@ class BuiltinHarness:
         self._process: ReapedProcess | None = None
         self._cutter = LineCutter()
         self._lines: deque[bytes | None] = deque()
+        self._endless = 0
         self._events: deque[HarnessEvent | IdleTold] = deque()
         self._pumping = anyio.Lock()
         self._deadline = 0.0
@@ -109,6 +115,7 @@ class BuiltinHarness:
         self._sent = 0
         self._undelivered: set[str] = set()
         self._holds: dict[str, str] = {}
+        self._results_due = False
         self.noise = 0
         """Lines so far that were none of the protocol."""
 
@@ -126,7 +133,7 @@ class BuiltinHarness:
                 await self._pump()
             event = self._events.popleft()
             if isinstance(event, IdleTold):
-                if event.heard < self._sent:
+                if event.heard < self._sent or not self._busy:
                     continue  # something was said meanwhile, with which the agent begins another turn
                 self._busy = False
                 event = Idle(event.stopped_by, event.text)
@@ -243,17 +250,12 @@ class BuiltinHarness:
             if self._process is None:
                 raise HarnessError("the builtin agent was not started")
             if self._lines:
-                await self._take(self._process, self._lines[0])
-                self._lines.popleft()
-                return
-            chunk = await self._read(self._process)
-            if chunk is None:
+                await self._take(self._process, self._lines.popleft())
+            elif not await self._read(self._process):
                 await self._finish(self._process)
-            else:
-                self._lines.extend(self._cutter.feed(chunk))
 
-    async def _read(self, process: ReapedProcess) -> bytes | None:
-        """Output of the agent; empty if something else happened; None at its end."""
+    async def _read(self, process: ReapedProcess) -> bool:
+        """Wait for output of the agent, or for a bound to pass; False at its end."""
         chunk: bytes | None = b""
         async with anyio.create_task_group() as tasks:
 
@@ -274,15 +276,20 @@ class BuiltinHarness:
                 tasks.start_soon(expire)
             try:
                 chunk = await process.stdout.receive(_CHUNK)
+                self._cut(chunk)  # before anything can cancel this task
             except (anyio.EndOfStream, anyio.ClosedResourceError):
                 chunk = None
             tasks.cancel_scope.cancel()
-        if chunk == b"":
-            if process.exit is not None:
-                return None
-            if not self._paused:
-                await self._kill(process, f"the agent was not ready within {self._tuning.start_s:g} s")
-        return chunk
+        if self._endless > _ENDLESS_LINE:
+            await self._kill(process, "the agent told a line without an end")
+        if chunk == b"" and process.exit is None and not self._paused:
+            await self._kill(process, f"the agent was not ready within {self._tuning.start_s:g} s")
+        return bool(chunk) or (chunk is not None and process.exit is None)
+
+    def _cut(self, chunk: bytes) -> None:
+        lines = list(self._cutter.feed(chunk))
+        self._lines.extend(lines)
+        self._endless = 0 if lines else self._endless + len(chunk)
 
     async def _read_log(self, process: ReapedProcess) -> None:
         try:
@@ -292,8 +299,9 @@ class BuiltinHarness:
             self._log_open = False
 
     async def _kill(self, process: ReapedProcess, why: str) -> None:
-        self._why_killed = self._why_killed or why
-        await process.kill()
+        if not self._why_killed:
+            self._why_killed = why
+            await process.kill()
 
     async def _take(self, process: ReapedProcess, line: bytes | None) -> None:
         if line is None:
@@ -304,7 +312,7 @@ class BuiltinHarness:
             told = parse(line)
         if told is None or not await self._hear(told):
             self.noise += 1
-            if self.noise > self._tuning.noise and not self._why_killed:
+            if self.noise > self._tuning.noise:
                 await self._kill(process, f"the agent told {self.noise} lines that make no sense")
 
     async def _hear(self, told: Told) -> bool:
@@ -318,10 +326,12 @@ class BuiltinHarness:
             case HoldTold() if told.id not in self._holds:
                 await self._hold(told)
             case BookedTold() if told.id in self._holds:
+                self._results_due = told.sent
                 await self._book(told.id, told)
             case BookedTold():
                 return not told.sent  # a call whose hold was refused is given up without having been made
-            case StepTold(steps) if steps:
+            case StepTold(steps) if steps and self._results_due:
+                self._results_due = False  # each reply's tools give back once: the journal must not be flooded
                 self._events.append(StepTaken(steps))
             case DeliveredTold(message) if message in self._undelivered:
                 self._undelivered.discard(message)
@@ -339,7 +349,7 @@ class BuiltinHarness:
             if len(self._holds) >= _OPEN_HOLDS or not 0 < told.call.max_output <= self._launch.max_output:
                 raise Refused("budget_exhausted", "the agent asked for more than one call may have")
             hold = await self._ledger.hold(self._launch.attempt, told.call)
-        except Refused as refusal:
+        except PalmetteError as refusal:  # whatever the ledger's trouble is: no hold, no call
             answer = {"kind": "hold_refused", "id": told.id, "code": refusal.code, "reason": refusal.message}
         else:
             self._holds[told.id] = hold
@@ -355,7 +365,7 @@ class BuiltinHarness:
             await self._ledger.book(
                 self._launch.attempt, hold, booked.usage, model=booked.model, steps=booked.steps, sent=booked.sent
             )
-        except Refused as refusal:
+        except PalmetteError as refusal:  # the hold stays as it is; a restart charges what is open (B11)
             logger.warning("%s: hold %s could not be booked: %s", self._launch.attempt, hold, refusal.message)
         del self._holds[name]
 

@@ -20,6 +20,7 @@ class Registry:
     """
 
     def __init__(self, isolation: Isolation) -> None:
+        self._isolation = isolation
         self._drivers: Mapping[str, Driver] = {
             "builtin": lambda launch, ledger: BuiltinHarness(launch, ledger, isolation)
         }
@@ -29,10 +30,11 @@ class Registry:
         return sorted(self._drivers)
 
     async def probe(self, name: str) -> HarnessProbe:
-        """Whether it can be used here; the builtin one always can."""
+        """Whether it can be used here; the builtin one can wherever the isolation can."""
         if name not in self._drivers:
             return HarnessProbe(False, reason=_unknown(name, self.names()), remedy="name another harness")
-        return HarnessProbe(True, __version__)
+        held = self._isolation.probe()
+        return HarnessProbe(held.available, __version__, held.reason, held.remedy)
 
     def create(self, name: str, launch: Launch, ledger: Ledger) -> Harness:
         """See ports.Harnesses."""

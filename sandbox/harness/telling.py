@@ -116,7 +116,11 @@ def _told(fields: Mapping[str, Any]) -> Told | None:
             return HoldTold(_short(name), ModelCall(_short(model), _count(bound), _count(most)))
         case {"kind": "booked", "id": str(name), "model": str(model), "sent": bool(sent), "steps": list()}:
             usage = _usage(fields.get("usage"))
-            return BookedTold(_short(name), usage, _short(model), sent, _steps(fields["steps"], usage))
+            try:
+                steps = _steps(fields["steps"], usage)
+            except (TypeError, ValueError):
+                steps = ()  # the books count, whatever the steps are
+            return BookedTold(_short(name), usage, _short(model), sent, steps)
         case {"kind": "step", "steps": list()}:
             return StepTold(_steps(fields["steps"], None))
         case {"kind": "delivered", "message": str(message)}:

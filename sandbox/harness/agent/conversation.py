@@ -81,11 +81,11 @@ class Conversation:
 
     def say(self, said: Said) -> None:
         """Add a text of the driver; one that the file already holds (sent again after a crash) is not added twice."""
-        if said.message in self._known:
-            return
-        self._add("user", [{"type": "text", "text": clean(said.text) or " "}], said.message)
-        self._known.add(said.message)
-        self._undelivered.append(said.message)
+        if said.message not in self._known:
+            self._add("user", [{"type": "text", "text": clean(said.text) or " "}], said.message)
+            self._known.add(said.message)
+        if said.message not in self._undelivered:
+            self._undelivered.append(said.message)
 
     def reply(self, content: Sequence[Block]) -> None:
         """Add the model's reply; an empty one is none (the API takes no empty message)."""

@@ -71,7 +71,7 @@ class Endpoint(NamedTuple):
         with contextlib.closing(connection):
             try:
                 connection.connect()
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise ModelFault(f"the model cannot be reached: {error}", sent=False, transient=True) from None
             with _cut_after_cancellation(connection.sock, round_):
                 return self._converse(connection, path, body, tries)

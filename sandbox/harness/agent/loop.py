@@ -14,6 +14,8 @@ __all__ = ["Loop", "Patience"]
 
 _BOUND_MARGIN = 1000
 _BOUND_PER_MESSAGE = 4
+_NAME = 200
+"""Characters of a name in what is told; the driver takes no longer one."""
 
 
 class Patience(NamedTuple):
@@ -162,20 +164,20 @@ class Loop:
             calls = [_called(call) for call in reply.calls]
             steps = [*self._untold, {"source": "agent", "message": reply.text, "tool_calls": calls}]
             self._untold = []
-        model = self._endpoint.model if reply is None else reply.model
+        model = self._endpoint.model if reply is None else reply.model[:_NAME]
         usage = None if reply is None else reply.usage
         self._channel.tell("booked", id=hold, sent=sent, model=model, usage=usage, steps=steps)
 
 
 def _called(call: Call) -> Mapping[str, Any]:
-    return {"id": call.id, "name": call.name, "arguments": encode(call.arguments).decode()}
+    return {"id": call.id[:_NAME], "name": call.name[:_NAME], "arguments": encode(call.arguments).decode()}
 
 
 def _observed(call: Call, result: ToolResult) -> Mapping[str, Any]:
     # The arguments were told with the reply: a step tells only what is new.
     return {
-        "id": call.id,
-        "name": call.name,
+        "id": call.id[:_NAME],
+        "name": call.name[:_NAME],
         "arguments": "",
         "observation": clean(result.text),
         "error": result.is_error,

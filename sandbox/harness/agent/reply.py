@@ -14,6 +14,7 @@ _USAGE = {
     "output": "output_tokens",
 }
 _TRANSIENT = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
+_MOST_CALLS = 100
 _CUT_CALL = "the output limit cut this call off: make it again, shorter"
 
 
@@ -84,6 +85,8 @@ class Assembly:
                 block = dict(cast("dict[str, Any]", event["content_block"]))
                 if block.get("type") == "tool_use":
                     self._json[index] = []
+                    if len(self._json) > _MOST_CALLS:
+                        raise StreamFault(f"the reply has more than {_MOST_CALLS} tool calls", transient=False)
                 self._blocks[index] = block
             case "content_block_delta":
                 self._extend(int(event["index"]), cast("dict[str, Any]", event["delta"]))
