@@ -1,14 +1,14 @@
 """Who a node is: Markdown with YAML front matter, or the same written inline; a child's only narrows (P1)."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
+from palmette.coordination import front_matter
 from palmette.coordination.errors import ProfileError, Refused
 from palmette.coordination.values import Channel, micro_dollars
 
@@ -27,25 +27,17 @@ __all__ = [
 MAX_BYTES = 64 * 1024
 """The largest profile: everything it says goes into a prompt."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MAX_DATA_BYTES = 1_600
+"""What a profile may say beside its body: it stands in the event of its node, which has 8 kB in all (DESIGN §6)."""
 _MAX_LIST = 100
 _MAX_ITEM = 200
-_LISTS = ("tools", "mcp", "skills", "egress", "mounts")
+_MAX_CUT = 120
+_MAX_DESCRIPTION = 300
+_NARROWED = ("tools", "mcp", "egress", "mounts", "harnesses")
+_LISTS = (*_NARROWED, "skills")
 _KEYS = frozenset(
-    {
-        *_LISTS,
-        "name",
-        "description",
-        "prompt",
-        "harness",
-        "model",
-        "role",
-        "limits",
-        "sandbox",
-        "workspace",
-        "on_crash",
-        "wait",
-        "checks",
-    }
+    {"name", "description", "prompt", "harness", "model", "role", "limits", "sandbox", "workspace", "on_crash"}
+    | {"wait", "checks", *_LISTS}
 )
 _LIMITS = ("usd", "tokens", "turns", "seconds", "deadline_s", "max_output")
 _SANDBOXES = ("docker", "bubblewrap", "auto", "unsafe-none")
@@ -59,6 +51,7 @@ class Profile:
     Attributes:
         prompt: the body.
         tools, mcp, egress, mounts: what the node may use; None is all that its parent may.
+        harnesses: in which its children may run, its own aside; None is all that its parent's may.
         limits: default budget per channel, in whole units (micro-dollars for usd).
         max_output: the most output tokens of one model call.
         on_crash: what becomes of a live attempt after a restart (E5).
@@ -76,6 +69,7 @@ class Profile:
     skills: tuple[str, ...] | None = None
     egress: tuple[str, ...] | None = None
     mounts: tuple[str, ...] | None = None
+    harnesses: tuple[str, ...] | None = None
     sandbox: str = "auto"
     workspace: Literal["read-write", "read-only"] = "read-write"
     on_crash: Literal["resume", "lost"] = "resume"
@@ -95,19 +89,20 @@ def parse(text: str, *, name: str, where: str) -> Profile:
     Raises:
         ProfileError: everything that is wrong with it, each with file and key.
     """
-    if len(text.encode()) > MAX_BYTES:
-        raise ProfileError(f"{where} is larger than {MAX_BYTES} bytes", [f"{where}: too large"])
-    front, body = _split(text)
     try:
-        data = _load(front)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 2}" if mark is not None else ""
-        problem = f"{where}{line}: {getattr(error, 'problem', None) or 'not YAML'}"
-        raise ProfileError(f"the front matter of {where} cannot be read", [problem]) from None
-    if not isinstance(data, dict):
-        raise ProfileError(f"the front matter of {where} is no mapping", [f"{where}: expected `key: value` lines"])
-    return _build(cast(dict[str, Any], data) | {"prompt": body}, name, where, strict=False)
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ProfileError(f"{where} is not valid Unicode", [f"{where}: a lone surrogate"]) from None
+    if size > MAX_BYTES:
+        raise ProfileError(f"{where} is larger than {MAX_BYTES} bytes", [f"{where}: too large"])
+    found = front_matter.read(text, where)
+
+    def at(key: str) -> str:
+        line = found.lines.get(key)
+        return f"{where}:{line}: {key}" if line is not None else f"{where}: {key}"
+
+    # The file's name is how it is called, whatever it says.
+    return _build({**found.data, "prompt": found.body, "name": name}, where, at, strict=False)
 
 
 def inline(data: Mapping[str, Any]) -> Profile:
@@ -116,7 +111,7 @@ def inline(data: Mapping[str, Any]) -> Profile:
     Raises:
         ProfileError: everything that is wrong with it; unknown keys too.
     """
-    return _build(dict(data), str(data.get("name") or "inline"), "profile", strict=True)
+    return _build({"name": "inline", **data}, "profile", lambda key: f"profile.{key}", strict=True)
 
 
 def named(name: str, repository: str | None) -> Profile:
@@ -131,7 +126,7 @@ def named(name: str, repository: str | None) -> Profile:
     if repository is not None:
         for folder in (".palmette/profiles", ".claude/agents"):
             path = Path(repository, folder, f"{name}.md")
-            text = _text_of(path)
+            text = _text_of(path, repository)
             if text is not None:
                 return parse(text, name=name, where=f"{folder}/{name}.md")
     shipped = files("palmette.coordination") / "profiles_shipped" / f"{name}.md"
@@ -155,13 +150,15 @@ def names(repository: str | None) -> list[str]:
 
 
 def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
-    """What a child gets of what it asked: tools, egress, mounts, MCP servers and sandbox only narrow (P1).
+    """What a child gets of what it asked: tools, egress, mounts, MCP servers, harnesses and sandbox only narrow (P1).
+
+    A harness that its parent may not give is replaced by the parent's own.
 
     Returns the profile and what was cut, one line each.
     """
     cut: list[str] = []
     narrowed: dict[str, Any] = {}
-    for name in ("tools", "mcp", "egress", "mounts"):
+    for name in _NARROWED:
         have: tuple[str, ...] | None = getattr(parent, name)
         want: tuple[str, ...] | None = getattr(asked, name)
         if have is None:
@@ -173,7 +170,10 @@ def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
         lost = [item for item in want if item not in have]
         narrowed[name] = kept
         if lost:
-            cut.append(f"{name}: {', '.join(lost)}")
+            cut.append(_named(name, lost))
+    if asked.harness and parent.harnesses is not None and asked.harness not in parent.harnesses:
+        narrowed["harness"] = ""
+        cut.append(f"harness: {asked.harness}")
     if _width(asked.sandbox) > _width(parent.sandbox):
         narrowed["sandbox"] = parent.sandbox
         cut.append(f"sandbox: {asked.sandbox} → {parent.sandbox}")
@@ -185,6 +185,15 @@ def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
         if asked.max_output is not None:
             cut.append(f"max_output: {asked.max_output} → {parent.max_output}")
     return replace(asked, **narrowed), cut
+
+
+def _named(name: str, lost: Sequence[str]) -> str:
+    """A line that names what was cut, as many as fit."""
+    line = f"{name}: {', '.join(lost)}"
+    if len(line) <= _MAX_CUT:
+        return line
+    fitting = line[:_MAX_CUT].count(", ")
+    return f"{name}: {', '.join([*lost[:fitting], f'{len(lost) - fitting} more'])}"
 
 
 def _width(sandbox: str) -> int:
@@ -218,32 +227,10 @@ def from_data(data: Mapping[str, Any], prompt: str) -> Profile:
 # ── shared ───────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML without aliases: an alias bomb is a few lines that become gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):  # pyright: ignore[reportUnknownMemberType]
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", None)
-        return super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-
-def _load(front: str) -> Any:
-    return yaml.load(front, _Plain) or {}
-
-
-def _split(text: str) -> tuple[str, str]:
-    lines = text.splitlines()
-    if lines and lines[0].strip() == "---":
-        for number, line in enumerate(lines[1:], 1):
-            if line.strip() == "---":
-                return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :]).strip()
-    return "", text.strip()
-
-
-def _text_of(path: Path) -> str | None:
-    """A repository's profile, if it is a plain file of a sane size; a link is not followed."""
+def _text_of(path: Path, repository: str) -> str | None:
+    """A repository's profile, if it is a plain file of it; a link is not followed, nor one above it out of it."""
     try:
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(Path(repository).resolve()):
             return None
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1).decode("utf-8")
@@ -253,27 +240,19 @@ def _text_of(path: Path) -> str | None:
         return None
 
 
-def _build(data: dict[str, Any], name: str, where: str, *, strict: bool) -> Profile:
+_At = Callable[[str], str]
+"""Names a key as a person finds it: with file and line."""
+
+
+def _build(data: Mapping[Any, Any], where: str, at: _At, *, strict: bool) -> Profile:
     problems: list[str] = []
     if strict:
-        problems += [f"{where}.{key}: unknown key" for key in data if key not in _KEYS]
-    given: dict[str, Any] = {"name": name[:64], "description": str(data.get("description") or "")[:1_000]}
-    prompt = data.get("prompt") or ""
-    if not isinstance(prompt, str) or len(prompt.encode("utf-8", "replace")) > MAX_BYTES:
-        problems.append(f"{where}.prompt: must be text of at most {MAX_BYTES} bytes")
-    else:
-        given["prompt"] = prompt
-    for key in ("harness", "model"):
-        value = data.get(key)
-        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_ITEM):
-            problems.append(f"{where}.{key}: must be a name")
-        elif value is not None and value != "inherit":
-            given[key] = value
-    for key in _LISTS:
+        problems += [f"{at(str(key)[:80])}: unknown key" for key in data if key not in _KEYS]
+    given: dict[str, Any] = {}
+    _take_words(data, at, given, problems)
+    for key in (*_LISTS, "checks"):
         if data.get(key) is not None:
-            _take_list(data[key], f"{where}.{key}", key, given, problems)
-    if data.get("checks") is not None:
-        _take_list(data["checks"], f"{where}.checks", "checks", given, problems)
+            _take_list(data[key], at(key), key, given, problems)
     for key, allowed in (
         ("role", ("driver", "worker", "analyst", "selector")),
         ("sandbox", _SANDBOXES),
@@ -283,46 +262,95 @@ def _build(data: dict[str, Any], name: str, where: str, *, strict: bool) -> Prof
     ):
         value = data.get(key)
         if value is not None and value not in allowed:
-            problems.append(f"{where}.{key}: {value!r} is none of {', '.join(allowed)}")
+            problems.append(f"{at(key)}: {str(value)[:80]!r} is none of {', '.join(allowed)}")
         elif value is not None:
             given[key] = value
-    _take_limits(data.get("limits"), where, given, problems)
-    if problems:
-        raise ProfileError(f"{where}: {problems[0].partition(': ')[2]}", problems)
-    return Profile(**given)
+    _take_limits(data.get("limits"), at, given, problems)
+    if not problems:
+        profile = Profile(**given)
+        size = len(json.dumps(as_data(profile), ensure_ascii=False).encode())
+        if size <= _MAX_DATA_BYTES:
+            return profile
+        problems.append(f"{where}: has {size} bytes beside its prompt; at most {_MAX_DATA_BYTES} are taken")
+    raise ProfileError(f"{where}: {problems[0].partition(': ')[2]}", problems)
+
+
+def _take_words(data: Mapping[Any, Any], at: _At, given: dict[str, Any], problems: list[str]) -> None:
+    prompt = data.get("prompt") or ""
+    if not _is_text(prompt, MAX_BYTES):
+        problems.append(f"{at('prompt')}: must be Unicode text without NUL of at most {MAX_BYTES} bytes")
+    given["prompt"] = prompt
+    name = data.get("name")
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        problems.append(f"{at('name')}: must be a word of at most 64 letters, digits, `_`, `.` and `-`")
+    given["name"] = name
+    description = str(data.get("description") or "")
+    if not _is_text(description, MAX_BYTES):
+        problems.append(f"{at('description')}: must be Unicode text without NUL")
+    given["description"] = description[:_MAX_DESCRIPTION]
+    for key in ("harness", "model"):
+        value = data.get(key)
+        if value is not None and (not _is_text(value, _MAX_ITEM) or not value):
+            problems.append(f"{at(key)}: must be a name")
+        elif value is not None and value != "inherit":
+            given[key] = value
 
 
 def _take_list(value: Any, where: str, key: str, given: dict[str, Any], problems: list[str]) -> None:
-    items: Sequence[Any] = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(items, list) or len(items) > _MAX_LIST:
+    items: Any = _comma_separated(value) if isinstance(value, str) else value
+    if not isinstance(items, list) or len(cast(list[Any], items)) > _MAX_LIST:
         problems.append(f"{where}: must be a list of at most {_MAX_LIST} names")
         return
-    bad = [item for item in items if not isinstance(item, str) or not 0 < len(item) <= _MAX_ITEM]
+    bad = [item for item in cast(list[Any], items) if not _is_text(item, _MAX_ITEM) or not item]
     if bad:
-        problems.append(f"{where}: {bad[0]!r} is no name")
-    else:
+        problems.append(f"{where}: {str(bad[0])[:80]!r} is no name")
+    elif items != ["*"]:  # the agent files' word for all of them, which is what leaving the key out says
         given[key] = tuple(dict.fromkeys(cast(list[str], items)))
 
 
-def _take_limits(value: Any, where: str, given: dict[str, Any], problems: list[str]) -> None:
+def _comma_separated(text: str) -> list[str]:
+    """The items; a comma inside parentheses is theirs, as in `Bash(git add:*, git commit:*)`."""
+    items: list[list[str]] = [[]]
+    depth = 0
+    for character in text:
+        depth = max(0, depth + (character == "(") - (character == ")"))
+        if character == "," and depth == 0:
+            items.append([])
+        else:
+            items[-1].append(character)
+    return [item for item in ("".join(part).strip() for part in items) if item]
+
+
+def _take_limits(value: Any, at: _At, given: dict[str, Any], problems: list[str]) -> None:
     if value is None:
         return
     if not isinstance(value, dict):
-        problems.append(f"{where}.limits: must be a mapping of {', '.join(_LIMITS)}")
+        problems.append(f"{at('limits')}: must be a mapping of {', '.join(_LIMITS)}")
         return
     limits: dict[Channel, int] = {}
-    for key, amount in cast(dict[str, Any], value).items():
+    for key, amount in cast(dict[Any, Any], value).items():
+        where = at(f"limits.{str(key)[:80]}")
         if key == "usd":
             try:
                 limits["usd"] = micro_dollars(amount)
             except Refused as refused:
-                problems.append(f"{where}.limits.usd: {refused.message}")
+                problems.append(f"{where}: {refused.message}")
         elif key not in _LIMITS:
-            problems.append(f"{where}.limits.{key}: unknown; known are {', '.join(_LIMITS)}")
+            problems.append(f"{where}: unknown; known are {', '.join(_LIMITS)}")
         elif isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount < 2**53:
-            problems.append(f"{where}.limits.{key}: must be a whole number, not negative")
+            problems.append(f"{where}: must be a whole number, not negative")
         elif key in ("deadline_s", "max_output"):
             given[key] = amount
         else:
             limits[key] = amount
     given["limits"] = limits
+
+
+def _is_text(value: object, most: int) -> bool:
+    """Whether it is text that may be stored: valid Unicode of at most `most` bytes, without NUL."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        return len(value.encode()) <= most
+    except UnicodeEncodeError:
+        return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 
 from palmette.coordination.values import Amounts, Verdict
 
@@ -73,14 +74,16 @@ def _shared(candidates: Sequence[Candidate]) -> list[str]:
 
 
 def _worth(candidate: Candidate, objective: str) -> tuple[int, float]:
-    """A key that sorts the better first; a missing verdict is worse than any."""
+    """A key that sorts the better first; no verdict is worse than any, no value than any of its status."""
     spent = candidate.spent.get(objective) if objective in ("usd", "tokens", "turns", "seconds") else None
     if spent is not None:
         return (0, float(spent))
     for verdict in candidate.verdicts:
         if verdict.objective == objective:
-            value = 0.0 if verdict.value is None else verdict.value
-            return (-_RANK[verdict.status], -value if verdict.direction == "higher" else value)
+            rank = -_RANK[verdict.status]
+            if verdict.value is None or isnan(verdict.value):
+                return (rank, inf)
+            return (rank, -verdict.value if verdict.direction == "higher" else verdict.value)
     return (1, 0.0)
 
 
