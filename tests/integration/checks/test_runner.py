@@ -36,6 +36,7 @@ async def test_the_exit_code_is_the_verdict(judge: Judge, code: int, status: str
     assert verdict.does_not_prove
 
 
+@pytest.mark.rule("C2")
 async def test_it_runs_on_the_work_tree_as_it_stood_and_changes_nothing_there(judge: Judge, workspace: Path) -> None:
     (workspace / "greet.py").write_text("pass\n")
     with anyio.fail_after(60):
@@ -45,6 +46,7 @@ async def test_it_runs_on_the_work_tree_as_it_stood_and_changes_nothing_there(ju
     assert (workspace / "greet.py").exists()
 
 
+@pytest.mark.rule("C3")
 @pytest.mark.parametrize(
     ("check", "reason"),
     [
@@ -124,6 +126,7 @@ async def test_it_sees_no_variable_of_the_supervisor(judge: Judge, monkeypatch: 
     assert verdict.status == "pass"
 
 
+@pytest.mark.rule("C4")
 async def test_the_same_check_of_the_same_commit_runs_once(judge: Judge, tmp_path: Path) -> None:
     count = tmp_path / "count"
     with anyio.fail_after(60):
@@ -133,6 +136,7 @@ async def test_the_same_check_of_the_same_commit_runs_once(judge: Judge, tmp_pat
     assert count.read_text() == "run\nrun\n"
 
 
+@pytest.mark.rule("C3", "C4")
 async def test_unavailable_is_tried_again(judge: Judge, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     check = command("sh", "-c", f"test -e {flag} || {{ touch {flag}; exit 127; }}")
