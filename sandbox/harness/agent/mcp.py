@@ -5,7 +5,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from palmette.sandbox.harness.agent.inbox import Cancellation
 from palmette.sandbox.harness.agent.lines import LineCutter, encode, parse_object
@@ -14,6 +14,8 @@ __all__ = ["McpClient", "McpError", "Tool"]
 
 PROTOCOL = "2025-11-25"
 _PAGES = 100
+_LAST_S = 1.0
+"""Seconds for a relay that ends."""
 _METHOD_NOT_FOUND = -32601
 
 
@@ -64,7 +66,8 @@ class McpClient:
             )
         except OSError as error:
             raise McpError(f"the relay cannot be started: {error}") from None
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def connect(self, version: str, seconds: float) -> list[Tool]:
         """Initialize and list the tools; each answer must come within `seconds`.
@@ -118,10 +121,10 @@ class McpClient:
         if self._relay.stdin is not None:
             with self._writing, suppress(OSError):
                 self._relay.stdin.close()
-        try:
-            self._relay.wait(1.0)
-        except subprocess.TimeoutExpired:
+        if self._status() is None:
             self._relay.kill()
+            self._relay.wait(_LAST_S)
+        self._reader.join(_LAST_S)
 
     def _begin(self) -> tuple[int, _Slot]:
         slot = _Slot()
@@ -150,7 +153,7 @@ class McpClient:
 
     def _status(self) -> int | None:
         try:
-            return self._relay.wait(1.0)
+            return self._relay.wait(_LAST_S)
         except subprocess.TimeoutExpired:
             return None
 
@@ -174,12 +177,12 @@ class McpClient:
 
     def _read(self) -> None:
         cutter = LineCutter()
-        stdout = self._relay.stdout
-        while stdout is not None and (chunk := os.read(stdout.fileno(), 1 << 18)):
-            for line in cutter.feed(chunk):
-                message = None if line is None else parse_object(line)
-                if message is not None:
-                    self._take(message)
+        with cast("IO[bytes]", self._relay.stdout) as stdout:
+            while chunk := os.read(stdout.fileno(), 1 << 18):
+                for line in cutter.feed(chunk):
+                    message = None if line is None else parse_object(line)
+                    if message is not None:
+                        self._take(message)
         with self._lock:
             self._lost = True
             slots = list(self._open.values())

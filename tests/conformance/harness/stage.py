@@ -134,7 +134,6 @@ class Stage:
             directory=self.directory / f"attempt-{number}",
             **changes,
         )
-        launch.directory.mkdir()
         played = Played(self.driver.create(launch, self.ledger, self.isolation), launch)
         self.lives.append(played)
         await played.harness.start()
