@@ -93,6 +93,11 @@ def _told(candidate: Candidate, objectives: Sequence[str]) -> str:
         found = next((v for v in candidate.verdicts if v.objective == name), None)
         if found is not None:
             parts.append(
-                f"{name}: {found.status}" + (f" ({found.value:g}{found.unit})" if found.value is not None else "")
+                f"{name}: {found.status}"
+                + (f" ({_measured(found.value, found.unit)})" if found.value is not None else "")
             )
     return ", ".join(parts) or "valid"
+
+
+def _measured(value: float, unit: str) -> str:
+    return f"{value:g} {unit}".rstrip()

@@ -77,5 +77,5 @@ def test_every_end_has_a_cause_of_the_table_and_no_exit_code_is_one() -> None:
         }
         assert len(causes) == 1
         assert causes <= CAUSES.keys()
-        if "accepted" == submit:
+        if submit == "accepted":
             assert causes == {"submitted"}
