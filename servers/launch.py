@@ -73,14 +73,31 @@ def recorded(data: str) -> dict[str, Any]:
     return {}
 
 
-def wait_until_gone(data: str, seconds: float) -> bool:
-    """Whether the supervisor lets go of the data directory within so many seconds."""
+def wait_until_gone(data: str, seconds: float, pid: int | None = None) -> bool:
+    """Whether the supervisor lets go of the data directory, and its process ends, within so many seconds.
+
+    `pid` is its process, as recorded before it was asked to go; None waits for the directory alone.
+    """
     end = time.monotonic() + seconds
     while is_running(data):
         if time.monotonic() > end:
             return False
         time.sleep(_LOOK_EVERY_S)
-    return True
+    return pid is None or _ended(pid, max(end - time.monotonic(), 0))
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    if sys.platform != "linux":
+        return True
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        # Readable at its end, also while nobody has reaped it.
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
 
 
 def _launch(command: Sequence[str], log: str) -> int:

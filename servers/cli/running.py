@@ -147,14 +147,15 @@ def down(
             show([f"no supervisor ran on {place}; none starts by itself now", next_command("palmette up")])
         return
 
+    pid = launch.recorded(place).get("pid")
+
     async def act() -> None:
         async with connect(place) as client:
             with suppress(Gone):  # it may go before its answer is out
                 await client.post("shutdown", {"stop": stop})
 
     anyio.run(act)
-    if not launch.wait_until_gone(place, _DOWN_S):
-        pid = launch.recorded(place).get("pid", "PID")
+    if not launch.wait_until_gone(place, _DOWN_S, pid):
         raise PalmetteError(f"the supervisor (pid {pid}) is still there", f"kill {pid}", code="still_running")
     if as_json:
         emit({"running": False, "was_running": True, "trees_stopped": stop})
