@@ -8,8 +8,7 @@ from typing import Any, cast
 import httpx2
 
 from palmette.coordination.errors import PalmetteError
-from palmette.servers import places
-from palmette.servers.composition import API_SOCKET
+from palmette.servers import launch
 
 __all__ = ["Client", "Gone", "connect"]
 
@@ -88,13 +87,13 @@ async def connect(data: str) -> AsyncGenerator[Client]:
 
     Raises:
         PalmetteError: `no_journal` if there is neither.
-        PlaceError: the sockets' directory is not ours alone.
     """
-    transport = httpx2.AsyncHTTPTransport(uds=places.find_socket(data, API_SOCKET))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://palmette", timeout=_TIMEOUT) as http:
-        if await _answers(http):
-            yield Client(http, live=True)
-            return
+    if launch.is_running(data) and (record := launch.recorded(data)):
+        transport = httpx2.AsyncHTTPTransport(uds=record["addresses"]["api"])
+        async with httpx2.AsyncClient(transport=transport, base_url="http://palmette", timeout=_TIMEOUT) as http:
+            if await _answers(http):
+                yield Client(http, live=True)
+                return
     from palmette.servers.reading import journal_application
 
     async with journal_application(data) as app:

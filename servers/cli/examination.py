@@ -17,7 +17,6 @@ from palmette.coordination.store import engine_facts
 from palmette.sandbox.harness.registry import Registry
 from palmette.sandbox.isolation.unsafe_none import UnsafeNone
 from palmette.servers import config, launch, places
-from palmette.servers.composition import API_SOCKET
 
 __all__ = ["GIT_NEEDED", "Finding", "examine"]
 
@@ -104,7 +103,7 @@ def _directories(data: str) -> Iterator[Finding]:
     else:
         yield Finding("data directory", "blocking", f"{data} cannot be written", "give another with --data DIR")
     try:
-        path = places.find_socket(data, API_SOCKET)
+        path = places.find_socket(data)
     except places.PlaceError as error:
         yield Finding("runtime directory", "blocking", error.message, error.hint)
         return

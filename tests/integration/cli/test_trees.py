@@ -71,9 +71,10 @@ def test_what_can_be_seen_can_be_seen_without_a_supervisor(place: Installation, 
     assert place.supervisor() is None
 
     place.json("up")
-    until(lambda: place.json("node", tree)["state"] not in ("at rest", "starting"), 60)
-    place.json("down", "--stop")
-    assert place.json("tree", tree)["state"] == "closed"
+    place.json("answer", live[("inbox",)][0]["question"], "Blue.")
+    until(lambda: place.json("tree", tree)["state"] == "closed", 60)
+    assert place.json("tree", tree)["nodes"][0]["settlement"] == "done"
+    place.json("down")
 
 
 def test_events_are_followed_across_a_restart(place: Installation, repository: Path, model: str) -> None:
