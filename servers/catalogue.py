@@ -7,7 +7,7 @@ python -m palmette.servers.catalogue refusals      # the last part of docs/troub
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, fields
+from dataclasses import fields
 from typing import Any, cast
 
 from palmette.coordination.errors import REFUSALS
@@ -19,8 +19,8 @@ _EVENTS = """# Events of the journal
 
 Made of the code by `python -m palmette.servers.catalogue events`. `palmette events --follow` and the operator API's
 stream give the same events, one JSON object each: `seq` (its place, strictly increasing), `at` (UTC, microseconds since
-1970), `tree`, `node`, `attempt`, `kind`, `version`, `actor` (who did it), `because` (the seq of the event that led to it),
-`origin` and `label` (where its content comes from), and `data`, whose fields are below.
+1970), `tree`, `node`, `attempt`, `kind`, `version`, `actor` (who did it), `because` (the seq of the event that led to
+it), `origin` and `label` (where its content comes from), and `data`, whose fields are below.
 
 Fields of a kind may be added under the same version; a change of meaning is a new version beside the old one.
 """
@@ -62,7 +62,7 @@ def _kind(kind: str, version: int, data: type[EventData]) -> str:
     summary, attributes = _documented(inspect.getdoc(data) or "")
     lines = [f"## `{kind}`" + (f" (version {version})" if version > 1 else ""), "", *summary, ""]
     # Every kind is a frozen dataclass; the base class cannot say so.
-    for field in cast(tuple[Field[Any], ...], fields(cast(Any, data))):
+    for field in fields(cast(Any, data)):
         told = attributes.get(field.name)
         lines.append(f"- `{field.name}`" + (f": {told}" if told else ""))
     return "\n".join(lines).rstrip() + "\n"
