@@ -253,6 +253,8 @@ def _owning(data: str) -> Generator[None]:
             who = "another supervisor" if pid is None else f"another supervisor (pid {pid})"
             hint = f"palmette up --status --data {data}"
             raise PalmetteError(f"{who} owns {data}", hint, code="supervisor_running") from None
+        with suppress(FileNotFoundError):
+            os.unlink(supervisor_record(data))  # a killed life's: nobody may take it for ours
         yield
     finally:
         os.close(lock)

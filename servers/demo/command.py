@@ -2,8 +2,8 @@
 
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,6 +21,9 @@ from palmette.servers.demo.stage import build_repository, write_script
 __all__ = ["demonstrate"]
 
 _DOWN_S = 60.0
+
+Tell = Callable[[str], None]
+Ask = Callable[[str], str]
 
 
 def demonstrate(data: str | None, *, ask: bool, as_json: bool) -> int:
@@ -47,7 +50,11 @@ def demonstrate(data: str | None, *, ask: bool, as_json: bool) -> int:
     tell(f"data {place}")
     tell("no cage is used here (isolation: unsafe-none): the model is scripted and does only what its script says")
     launch.start(place)
-    view = anyio.run(_play, place, repository, script, tell, _ask if ask else None)
+    try:
+        view = anyio.run(_play, place, repository, script, tell, _ask if ask else None)
+    finally:
+        # After the loop, since Ctrl-C cancels whatever runs in it: no supervisor and no process is left behind.
+        _end(place)
     report = verify(Path(place))
     if as_json:
         emit({"data": place, "repository": str(repository), "verified": report.ok, "view": encode(view)})
@@ -58,16 +65,21 @@ def demonstrate(data: str | None, *, ask: bool, as_json: bool) -> int:
     return 0 if report.ok and view.root.shown == "done" else 1
 
 
-async def _play(place: str, repository: Path, script: Path, tell: object, ask: object) -> TreeView:
-    """Play it; whatever happens, no supervisor and no process is left behind."""
+async def _play(place: str, repository: Path, script: Path, tell: Tell, ask: Ask | None) -> TreeView:
     async with connect(place) as client:
-        try:
-            return await play(client, repository, script, tell, ask)  # type: ignore[arg-type]
-        finally:
-            with anyio.CancelScope(shield=True):
-                with suppress(Gone):
-                    await client.post("shutdown", {"stop": True})
-                await anyio.to_thread.run_sync(partial(launch.wait_until_gone, place, _DOWN_S))
+        return await play(client, repository, script, tell, ask)
+
+
+def _end(place: str) -> None:
+    async def shut_down() -> None:
+        async with connect(place) as client:
+            if client.live:
+                await client.post("shutdown", {"stop": True})
+
+    pid = launch.recorded(place).get("pid")
+    with suppress(Gone):
+        anyio.run(shut_down)
+    launch.wait_until_gone(place, _DOWN_S, pid)
 
 
 def _tell(line: str) -> None:
