@@ -95,6 +95,18 @@ async def test_an_agent_whose_relay_dies_ends_with_the_stage_mcp(tmp_path: Path)
 
 
 @bounded(60)
+async def test_a_frozen_agent_is_thawed_to_hear_its_stop(tmp_path: Path) -> None:
+    script = "scenarios:\n  - name: waiting\n    steps: [{call: {tool: wait}}]\n"
+    async with staged(_BUILTIN, tmp_path, script) as stage:
+        played = await stage.start()
+        await played.harness.prompt("p1", "Begin.")
+        await stage.peer.entered.wait()
+        await played.harness.pause()
+        assert await played.harness.stop(20) == []
+        assert (await played.until(Exit)).code == 0
+
+
+@bounded(60)
 async def test_an_unknown_session_is_a_failed_start(tmp_path: Path) -> None:
     async with staged(_BUILTIN, tmp_path, "scenarios:\n  - name: none\n    steps: [{say: Unheard.}]\n") as stage:
         played = await stage.start(session="f" * 32)
