@@ -77,8 +77,8 @@ def _take_up(tx: Transaction, node: Node, plan: Recovery) -> None:
         plan.endings.append((node.id, Ending("lost", "supervisor", "its calls were not held beforehand")))
     elif crashed and node.on_crash == "lost":
         plan.endings.append((node.id, Ending("lost", "supervisor", "the supervisor ended while it ran")))
-    elif last.session is None:
-        # Its session had not begun: nothing was done yet, so it starts anew.
+    elif last.session is None or not any(a.last_step_seq or tx.find(Call, attempt=a.id) for a in attempts):
+        # Neither a reply of the model nor a call is on record: the task may never have reached it, so it is told again.
         plan.launches.append((node.id, "first", ""))
     else:
         plan.launches.append((node.id, "resumed", _resume_text(tx, node, last)))

@@ -5,8 +5,9 @@ import pytest
 
 from palmette.coordination.errors import Refused
 from palmette.coordination.identity import CallKey
-from palmette.coordination.ports import ModelCall
+from palmette.coordination.ports import ModelCall, StepTaken
 from palmette.coordination.records import Attempt, Hold, Node, Purse
+from palmette.coordination.values import Step
 from tests.support.house import House
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,9 @@ async def test_parked_attempts_are_resumed_from_their_sessions(house: House) -> 
     with anyio.fail_after(10):
         async with house.running():
             root = await house.run()
-            await house.spawn(root, "fix")
+            child = await house.spawn(root, "fix")
+            child.tell(StepTaken((Step("agent", "I begin."),)))
+            await settle_pending_tasks()
         attempts = await house.store.read(lambda reading: list(reading.all(Attempt)))
         assert [attempt.state for attempt in attempts] == ["parked", "parked"]
         async with house.running():
@@ -31,6 +34,17 @@ async def test_parked_attempts_are_resumed_from_their_sessions(house: House) -> 
             assert (root.launch.session, child.launch.session) == ("session-of-t1/0#1", "session-of-t1/0.1#1")
             assert "interrupted by a restart" in child.said[0][2]
             assert house.supervisor.slots().live == 2
+
+
+@pytest.mark.rule("E5")
+async def test_a_task_that_may_never_have_reached_its_session_is_told_again(house: House) -> None:
+    with anyio.fail_after(10):
+        async with house.running():
+            await house.run(task="Mend it.")
+        async with house.running():
+            root = await house.harnesses.of("t1/0#2")
+            assert root.launch.session == "session-of-t1/0#1"
+            assert root.said[0][2].endswith("Your task:\nMend it.")
 
 
 @pytest.mark.rule("E5")
