@@ -1,5 +1,6 @@
 """What is printed for people: lines of plain text. What agents wrote goes through `plain`, always."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -148,14 +149,14 @@ def _amounts(amounts: Row) -> str:
 
 def diff_screen(told: Row) -> list[str]:
     """A change as git tells it; every line is the agents' text."""
-    lines = [_indented(line) for line in told["diff"].splitlines()]
-    return [*(lines or ["no change"]), next_command(f"palmette node {told['node']}")]
+    lines = [_spaced(line) for line in told["diff"].rstrip("\n").split("\n")]
+    return [*(lines if told["diff"] else ["no change"]), next_command(f"palmette node {told['node']}")]
 
 
-def _indented(line: str) -> str:
-    """A harmless line that keeps its leading white space."""
-    body = line.lstrip(" \t")
-    return line[: len(line) - len(body)].expandtabs(4) + plain(body)
+def _spaced(line: str) -> str:
+    """A harmless line that keeps its white space, which in a diff means something."""
+    parts = re.split(r"([ \t]+)", line)
+    return "".join(part.expandtabs(4) if part.strip(" \t") == "" else plain(part) for part in parts)
 
 
 def short(name: str) -> str:

@@ -71,10 +71,8 @@ def test_what_can_be_seen_can_be_seen_without_a_supervisor(place: Installation, 
     assert place.supervisor() is None
 
     place.json("up")
-    place.json("answer", live[("inbox",)][0]["question"], "Blue.")
-    until(lambda: place.json("tree", tree)["state"] == "closed", 60)
-    assert place.json("tree", tree)["nodes"][0]["settlement"] == "done"
-    place.json("down")
+    assert place.json("down", "--stop") == {"running": False, "was_running": True, "trees_stopped": True}
+    assert place.json("tree", tree)["state"] == "closed"
 
 
 def test_events_are_followed_across_a_restart(place: Installation, repository: Path, model: str) -> None:
