@@ -32,7 +32,7 @@ async def messages(
 
 async def take(stream: AsyncGenerator[tuple[int, dict[str, Any]]], number: int) -> list[dict[str, Any]]:
     taken: list[dict[str, Any]] = []
-    with anyio.fail_after(20):
+    with anyio.fail_after(10):  # less than a heartbeat, which would bring late what was not told at once
         while len(taken) < number:
             seq, event = await anext(stream)
             assert event["seq"] == seq
@@ -74,7 +74,7 @@ async def test_the_products_own_client_follows(api: httpx2.AsyncClient, house: H
     node = root.launch.attempt.partition("#")[0]
     async with aclosing(Client(api, live=True).follow(0, kinds="node_paused")) as stream:
         await api.post(f"/api/nodes/{node}/pause")
-        with anyio.fail_after(20):
+        with anyio.fail_after(10):
             assert (await anext(stream))["node"] == node
 
 
