@@ -20,12 +20,13 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from palmette.coordination.errors import PalmetteError
+from palmette.coordination.identity import token_digest
 from palmette.coordination.operator import Operator
 from palmette.coordination.ports import CheckRunner, Harnesses, Models, Prices, Store, Workspaces
 from palmette.coordination.records import Tree
 from palmette.coordination.store import SqliteStore
 from palmette.coordination.supervisor.settings import Settings
-from palmette.coordination.supervisor.supervisor import Supervisor, token_digest
+from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.timepieces import RandomIds, SystemClock
 from palmette.coordination.verbs import Verbs
 from palmette.servers import places

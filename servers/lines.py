@@ -40,6 +40,7 @@ __all__ = [
     "Connection",
     "Hello",
     "HelloRefusedError",
+    "Peer",
     "lowlevel",
     "request_key",
     "seconds_waited",

@@ -32,7 +32,7 @@ from palmette.coordination.records import HttpSession
 from palmette.servers.access import HttpCaller
 from palmette.servers.callers import CALLER_SCOPE
 
-__all__ = ["DurableSessions", "SessionBook"]
+__all__ = ["Closed", "DurableSessions", "SessionBook"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ _OPENING: ContextVar["tuple[SessionBook, str, str]"] = ContextVar("palmette_open
 
 
 Closed = Callable[[str], Awaitable[None]]
+"""Called with the name of a session that has ended."""
 
 
 class SessionBook:

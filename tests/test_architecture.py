@@ -58,6 +58,8 @@ def test_what_may_be_imported_passes(tmp_path: Path, importing: str, imported: s
         ("coordination", "palmette.servers"),
         ("sandbox", "palmette.checks"),
         ("checks", "palmette.servers"),
+        ("checks", "palmette.corpus"),
+        ("corpus", "palmette.checks"),
         ("coordination", "mcp"),
     ],
 )

@@ -14,7 +14,7 @@ from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.values import CHANNELS, Amounts, Channel, checked_text
 from palmette.coordination.verbs.callers import Caller, find_caller
 
-__all__ = ["Roots", "RunOrder"]
+__all__ = ["Roots", "RunOrder", "task_digest"]
 
 
 @dataclass(frozen=True, slots=True)

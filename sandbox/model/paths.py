@@ -26,6 +26,7 @@ __all__ = [
     "fill_text",
     "parse_path",
     "parse_template",
+    "shown",
 ]
 
 Memory = Mapping[str, Sequence[Result]]
