@@ -1,12 +1,15 @@
 """Programs of other people: `npm ci` in the folder beside this file installs them."""
 
 import subprocess
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import pytest
 
+from tests.conformance.mcp.waiting_tree import WaitingTree
+from tests.support.installation import installation
 from tests.support.require import require
 
 NPM = Path(__file__).with_name("npm")
@@ -47,3 +50,12 @@ def conformance(tmp_path: Path) -> NodeProgram:
     program = _program("conformance", tmp_path)
     require("conformance", program.path.exists() and (program.path.parent / "node").exists(), INSTALL)
     return program
+
+
+@pytest.fixture
+def waiting() -> Generator[WaitingTree]:
+    """A fresh installation in which no supervisor runs, with a model whose children wait to be released."""
+    with installation() as place:
+        tree = WaitingTree(place)
+        tree.prepare()
+        yield tree
