@@ -10,6 +10,7 @@ import pytest
 from palmette.coordination.store import MemoryStore
 from palmette.servers import relay
 from tests.conformance.mcp.conftest import NodeProgram
+from tests.conformance.mcp.waiting_tree import WaitingTree
 from tests.fakes.clock import ManualClock
 from tests.fakes.verbs import ALL_VERBS, RecordingVerbs
 from tests.support.bounded import bounded
@@ -59,3 +60,26 @@ async def test_over_the_relay(inspector: NodeProgram, tmp_path: Path, era: str) 
     async with line_service(tmp_path / "s", verbs) as path:
         target = [sys.executable, "-I", "-S", str(Path(relay.__file__)), "--socket", path, "--protocol-era", era]
         await _talk(inspector, target, verbs)
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@bounded(120)
+async def test_on_a_real_installation(inspector: NodeProgram, waiting: WaitingTree, era: str) -> None:
+    """`palmette mcp` with no supervisor running, and then the HTTP endpoint of the one that it started."""
+    assert waiting.pid() is None
+    given = [f"{name}={value}" for name, value in waiting.place.environment().items()]
+    await _lists_the_verbs(inspector, ["/usr/bin/env", *given, *waiting.relay], era)
+    over_http = [waiting.url(), "--transport", "http", "--header"]
+    await _lists_the_verbs(
+        inspector, [*over_http, f"Authorization: {bearer(waiting.place.data)['Authorization']}"], era
+    )
+
+    stranger = [*over_http, "Authorization: Bearer " + "w" * 43]
+    refused = await inspector.run("--cli", *stranger, "--protocol-era", era, "--method", "tools/list")
+    assert refused.returncode != 0
+
+
+async def _lists_the_verbs(inspector: NodeProgram, target: list[str], era: str) -> None:
+    listed = await inspector.run("--cli", *target, "--protocol-era", era, "--method", "tools/list", "--strict")
+    assert listed.returncode == 0, listed.stderr.decode()
+    assert {tool["name"] for tool in _json(listed.stdout)["tools"]} == ALL_VERBS

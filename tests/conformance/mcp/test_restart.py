@@ -77,17 +77,18 @@ async def _client_over_http(waiting: WaitingTree, url: str, sessions: list[str])
     headers = bearer(waiting.place.data)
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60, event_hooks={"request": [note]}) as http,
-        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode="legacy") as client,
+        Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
     ):
         yield client
 
 
 @bounded(180)
 async def test_the_sdk_client_over_http_goes_on_in_the_same_session(waiting: WaitingTree) -> None:
-    record = await waiting.up()
+    await waiting.up()
+    url = waiting.url()
     sessions: list[str] = []
     lost: list[MCPError] = []
-    async with _client_over_http(waiting, record["addresses"]["http"], sessions) as client:
+    async with _client_over_http(waiting, url, sessions) as client:
         child = (await _call(client, "spawn", **SPAWN))["node"]
         first = await _call(client, "await_event", wait_s=60)
         async with anyio.create_task_group() as tasks:
@@ -101,12 +102,12 @@ async def test_the_sdk_client_over_http_goes_on_in_the_same_session(waiting: Wai
             tasks.start_soon(wait)
             await eventually(lambda: waiting.acknowledged(first["cursor"]))
             await waiting.kill()
-        again = await waiting.up()
+        await waiting.up()
         seen = await _call(client, "observe", node="one")
         waiting.release()
         end = await _call(client, "await_event", wait_s=120)
 
-    assert again["addresses"] == record["addresses"]
+    assert waiting.url() == url
     assert seen["node"] == child
     assert _is_the_childs_end(end, child)
     assert len(lost) == 1
@@ -159,10 +160,9 @@ async def test_the_inspector_on_palmette_mcp_notices_nothing(
 @bounded(240)
 async def test_the_inspector_over_http_goes_on_with_its_tree(inspector: NodeProgram, waiting: WaitingTree) -> None:
     """At 2026-07-28, which has no sessions: the credential and the client's name are what goes on."""
-    record = await waiting.up()
+    await waiting.up()
     header = f"Authorization: {bearer(waiting.place.data)['Authorization']}"
-    url = f"{record['addresses']['http']}/mcp"
-    target = [url, "--transport", "http", "--header", header, "--protocol-era", "modern"]
+    target = [waiting.url(), "--transport", "http", "--header", header, "--protocol-era", "modern"]
     child = _content(await _inspect(inspector, target, "spawn", **SPAWN))["node"]
     first = _content(await _inspect(inspector, target, "await_event", wait_s=45))
     ended: list[CompletedProcess[bytes]] = []

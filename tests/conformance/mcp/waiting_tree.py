@@ -68,9 +68,13 @@ class WaitingTree:
         data = str(self.place.data)
         return launch.recorded(data).get("pid") if launch.is_running(data) else None
 
-    async def up(self) -> dict[str, Any]:
+    def url(self) -> str:
+        """The HTTP endpoint of the supervisor that serves now."""
+        return f"{launch.recorded(str(self.place.data))['addresses']['http']}/mcp"
+
+    async def up(self) -> None:
         """`palmette up`, as a person does it."""
-        return await anyio.to_thread.run_sync(lambda: self.place.json("up"))
+        await anyio.to_thread.run_sync(lambda: self.place.json("up"))
 
     async def kill(self) -> int:
         """kill -9 of the supervisor that serves. Returns the pid it had."""
