@@ -29,12 +29,14 @@ async def open_outside(settings: Settings, store: Store) -> AsyncGenerator[Outsi
         logger.info("ended %d processes of an earlier life", len(stale))
     workspaces = GitWorkspaces(Path(settings.data, "workspaces"), isolation.command)
     await workspaces.sweep()
+    checks = IsolatedChecks(isolation, workspaces, directory=Path(settings.data, "checks"))
+    await checks.sweep()
     models = Upstreams()
     async with models.running():
         yield Outside(
             harnesses=Registry(isolation),
             workspaces=workspaces,
-            checks=IsolatedChecks(isolation, workspaces),
+            checks=checks,
             prices=TablePrices(),
             models=models,
         )
