@@ -74,10 +74,7 @@ class SqliteStore:
 
     async def transact(self, command: Callable[[Transaction], T]) -> T:
         """See ports.Store. It cannot be cancelled in the middle: who began a command learns what became of it."""
-        future = self._writer.submit(command)
-        with anyio.CancelScope(shield=True):
-            await future
-        return future.result()
+        return await self._writer.run(command)
 
     async def read(self, query: Callable[[Reading], T]) -> T:
         """See ports.Store."""

@@ -7,12 +7,15 @@ whatever has queued up during one sync goes into the next.
 
 import sqlite3
 import threading
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
+
+from anyio import CancelScope, current_effective_deadline
 
 from palmette.coordination.errors import JournalError, JournalUnwritable
 from palmette.coordination.events import Event
@@ -118,6 +121,17 @@ class Journal:
         self._connection.close()
 
 
+class _Ticket:
+    """A command on its way, and what became of it; only the event loop looks at the latter two."""
+
+    __slots__ = ("command", "future", "outcome")
+
+    def __init__(self, command: Command, future: "Future[None]") -> None:
+        self.command = command
+        self.future = future
+        self.outcome: Outcome | None = None
+
+
 class Writer:
     """The thread that runs a journal for an event loop.
 
@@ -129,7 +143,7 @@ class Writer:
         self._journal = journal
         self._loop = loop
         self._subscribers = subscribers
-        self._queue: SimpleQueue[tuple[Command, Future[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="palmette-journal", daemon=True)
         self._closed = False
 
@@ -137,17 +151,37 @@ class Writer:
         """Begin to work."""
         self._thread.start()
 
-    def submit(self, command: Command) -> "Future[Any]":
-        """Queue a command; the future tells its outcome once it is durable. On the event loop only.
+    async def run(self, command: Command) -> Any:
+        """What the command returns, or raises, once it is durable. On the event loop only.
+
+        A cancelled caller still learns what became of its command; it meets the cancellation at its next wait. A
+        shield around each wait would say the same, for a tenth of the price of the whole append.
 
         Raises:
-            JournalUnwritable: the store is closed.
+            JournalUnwritable: the store is closed, or the disk refused.
         """
         if self._closed:
             raise JournalUnwritable("the store is closed", "`palmette up` opens it again.")
-        future: Future[Any] = self._loop.create_future()
-        self._queue.put((command, future))
-        return future
+        ticket = _Ticket(command, self._loop.create_future())
+        self._queue.put(ticket)
+        try:
+            await ticket.future
+        except CancelledError:
+            with CancelScope(shield=True):
+                if ticket.outcome is None:
+                    ticket.future = self._loop.create_future()
+                    await ticket.future
+            if current_effective_deadline() != -inf:
+                # Not a scope's, which would cancel again, but the task's own, which comes once.
+                raise
+        result, error = ticket.outcome or (None, None)
+        if error is None:
+            return result
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame: nothing here may hold it.
+            del error, ticket
 
     def finish(self) -> None:
         """Take nothing more; blocks until everything queued is done. Call it off the loop."""
@@ -172,7 +206,7 @@ class Writer:
                     last = True
                     break
                 batch.append(item)
-            self._loop.call_soon_threadsafe(self._deliver, batch, *self._run([command for command, _ in batch]))
+            self._loop.call_soon_threadsafe(self._deliver, batch, *self._run([ticket.command for ticket in batch]))
 
     def _run(self, commands: list[Command]) -> tuple[list[Outcome], list[Event]]:
         try:
@@ -185,20 +219,12 @@ class Writer:
             wrapped.__cause__ = error
             return [(None, _again(wrapped)) for _ in commands], []
 
-    def _deliver(
-        self, batch: list[tuple[Command, "Future[Any]"]], outcomes: list[Outcome], events: list[Event]
-    ) -> None:
+    def _deliver(self, batch: list[_Ticket], outcomes: list[Outcome], events: list[Event]) -> None:
         self._subscribers.tell(events)
-        for (_, future), (result, error) in zip(batch, outcomes, strict=True):
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            elif isinstance(error, StopIteration):
-                # A future cannot hold one.
-                future.set_exception(RuntimeError("a command raised StopIteration"))
-            else:
-                future.set_exception(error)
+        for ticket, outcome in zip(batch, outcomes, strict=True):
+            ticket.outcome = outcome
+            if not ticket.future.done():
+                ticket.future.set_result(None)
 
 
 def _again(error: JournalError) -> JournalError:
