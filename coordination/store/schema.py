@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from palmette.coordination.errors import JournalCorrupt, JournalError
-from palmette.coordination.store.engine import set_up, translated
+from palmette.coordination.store.engine import lengthen_log, set_up, translated
 
 __all__ = ["APPLICATION", "VERSION", "prepare", "statements", "version_of"]
 
@@ -38,6 +38,7 @@ def prepare(connection: sqlite3.Connection, path: Path, now: int) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
             version_of(connection, path)
             set_up(connection, path)
+            lengthen_log(path)
             return
         set_up(connection, path)
         connection.execute("BEGIN IMMEDIATE")
@@ -52,6 +53,7 @@ def prepare(connection: sqlite3.Connection, path: Path, now: int) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        lengthen_log(path)
     except sqlite3.Error as error:
         raise translated(error, path) from error
 
