@@ -50,6 +50,8 @@ async def test_without_room_the_log_grows_as_it_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
 ) -> None:
     def pwrite(handle: int, data: bytes, offset: int) -> int:
+        if len(data) < 2**20:
+            return real(handle, data, offset)
         if written is None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(handle, data[:written], offset)
