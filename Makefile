@@ -1,5 +1,7 @@
 # Every target does its own set-up: nothing but Python 3.11 (with venv), git and make is needed beforehand.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is new enough: a name on PATH may be a shim with nothing behind it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 STAMP := .venv/.locked
 
@@ -9,7 +11,7 @@ STAMP := .venv/.locked
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml uv.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	@test -n '$(PYTHON)' \
 		|| { echo 'Palmette needs Python 3.11 or newer: sudo apt install python3 python3-venv' >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
 		|| { echo 'This Python has no venv module: sudo apt install python3-venv' >&2; exit 1; }
