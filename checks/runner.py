@@ -110,6 +110,18 @@ class IsolatedChecks:
         if self._directory is not None:
             await anyio.to_thread.run_sync(remove, self._directory)
 
+    def problems(self, check: Mapping[str, Any]) -> list[str]:
+        """See ports.CheckRunner. Whether base has a named check is seen when it is run."""
+        if set(check) == {"id"}:
+            name = check["id"]
+            named = isinstance(name, str) and _is_name(name)
+            return [] if named else [f"{_quoted(name)} is no check's name: [a-z0-9][a-z0-9-]{{0,39}}"]
+        try:
+            from_data(check, f"check {_quoted(check.get('id'))}")
+        except CheckError as error:
+            return list(error.problems)
+        return []
+
     async def run(self, check: Mapping[str, Any], *, tree: str, repository: str, commit: str, base: str) -> Verdict:
         """The verdict of a check on a commit; `unavailable` when it could not be run, never an exception (C3).
 
@@ -260,6 +272,10 @@ def _told(error: PalmetteError | OSError) -> str:
     if isinstance(error, PalmetteError):
         return f"{error.message} [{error.code}]" + (f"\n{error.hint}" if error.hint else "")
     return str(error)
+
+
+def _quoted(name: object) -> str:
+    return repr(name)[:80]
 
 
 def _is_name(name: str) -> bool:

@@ -61,6 +61,7 @@ REFUSALS: Mapping[str, str] = {
     "question_closed": "The question is already answered or withdrawn; to correct it, steer with supersedes.",
     "last_to_decide": "Nobody is above you: decide yourself and say why in your result.",
     "person_unavailable": "The human channel is off in this run: decide yourself and say why in your result.",
+    "unknown_event": "Use the seq of an event that await_event or observe told you.",
     "unknown_cursor": "Call await_event without a cursor: whatever is unacknowledged comes again.",
     # spawning
     "label_taken": "Labels are unique among a parent's children for ever: choose another, or leave it out.",
@@ -72,6 +73,7 @@ REFUSALS: Mapping[str, str] = {
     "unknown_profile": "Name a profile of the repository or the installation, or pass one inline.",
     "unknown_harness": "Name a harness that is installed here; `palmette doctor` lists them.",
     "bad_model": "Pass the base URL of a model endpoint, or scripted:FILE with a readable script.",
+    "bad_check": "Mend the check, or name one of .palmette/checks; at most 8 of 2,000 bytes of JSON together.",
     "bad_base": "Name a commit, branch or tag of the repository.",
     "not_a_repository": "Pass the path of a git work tree.",
     "repository_empty": "Make a first commit: a node starts from a commit.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from palmette.coordination.bounds import clip
 from palmette.coordination.codec import steps_text
 from palmette.coordination.commands import budget
 from palmette.coordination.commands.standing import live_attempt, the_purse
@@ -11,6 +12,9 @@ from palmette.coordination.records import Attempt
 from palmette.coordination.values import Amounts, Step, Usage
 
 __all__ = ["StoreLedger"]
+
+_MODEL_BYTES = 200
+"""Of a model's name in the record: whoever makes the call chose it."""
 
 
 class StoreLedger:
@@ -60,7 +64,7 @@ class StoreLedger:
                 hold,
                 amounts,
                 usage,
-                model=model,
+                model=clip(model, _MODEL_BYTES),
                 prices=self._prices.digest,
                 steps=told,
                 step_count=len(steps),

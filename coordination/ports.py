@@ -10,7 +10,7 @@ from anyio import CancelScope
 
 from palmette.coordination.events import Draft, Event
 from palmette.coordination.tables import Reading, Tables
-from palmette.coordination.values import Step, Text, Usage, Verdict
+from palmette.coordination.values import TEXT_INLINE_BYTES, Step, Text, Usage, Verdict
 
 __all__ = [
     "Ask",
@@ -136,8 +136,12 @@ class Store(Protocol):
         """Call `receive` on the event loop with each committed batch, in order; returns the unsubscriber."""
         ...
 
-    async def keep(self, text: str) -> Text:
-        """Text as an event may hold it: long text goes to a content-addressed file, fsynced before this returns."""
+    async def keep(self, text: str, *, inline: int = TEXT_INLINE_BYTES) -> Text:
+        """Text as an event may hold it: long text goes to a content-addressed file, fsynced before this returns.
+
+        Args:
+            inline: bytes of JSON that the event itself has room for.
+        """
         ...
 
     async def text(self, value: Text) -> str:
@@ -452,6 +456,10 @@ class Workspaces(Protocol):
 
 class CheckRunner(Protocol):
     """Runs a check on a commit."""
+
+    def problems(self, check: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a check, as far as it can be seen without a commit; nothing, where nothing is."""
+        ...
 
     async def run(self, check: Mapping[str, Any], *, tree: str, repository: str, commit: str, base: str) -> Verdict:
         """The verdict; `unavailable` when the check itself could not be run (C3), never an exception."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from palmette.coordination import front_matter
+from palmette.coordination.bounds import fitting, json_size
 from palmette.coordination.errors import ProfileError, Refused
 from palmette.coordination.values import Channel, micro_dollars
 
@@ -29,9 +30,12 @@ MAX_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MAX_DATA_BYTES = 1_600
 """What a profile may say beside its body: it stands in the event of its node, which has 8 kB in all (DESIGN §6)."""
+_MAX_EFFECTIVE_BYTES = 1_800
+"""The same with what the profiles above it add: a list of theirs counts where its own names none."""
 _MAX_LIST = 100
 _MAX_ITEM = 200
 _MAX_CUT = 120
+"""Bytes of JSON of one line that names what was cut."""
 _MAX_DESCRIPTION = 300
 _NARROWED = ("tools", "mcp", "egress", "mounts", "harnesses")
 _LISTS = (*_NARROWED, "skills")
@@ -155,6 +159,9 @@ def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
     A harness that its parent may not give is replaced by the parent's own.
 
     Returns the profile and what was cut, one line each.
+
+    Raises:
+        ProfileError: what it asks for, with what its parents narrowed, is too much for the event of one node.
     """
     cut: list[str] = []
     narrowed: dict[str, Any] = {}
@@ -173,7 +180,7 @@ def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
             cut.append(_named(name, lost))
     if asked.harness and parent.harnesses is not None and asked.harness not in parent.harnesses:
         narrowed["harness"] = ""
-        cut.append(f"harness: {asked.harness}")
+        cut.append(_named("harness", [asked.harness]))
     if _width(asked.sandbox) > _width(parent.sandbox):
         narrowed["sandbox"] = parent.sandbox
         cut.append(f"sandbox: {asked.sandbox} → {parent.sandbox}")
@@ -184,16 +191,21 @@ def effective(parent: Profile, asked: Profile) -> tuple[Profile, list[str]]:
         narrowed["max_output"] = parent.max_output
         if asked.max_output is not None:
             cut.append(f"max_output: {asked.max_output} → {parent.max_output}")
-    return replace(asked, **narrowed), cut
+    child = replace(asked, **narrowed)
+    size = json_size(as_data(child))
+    if size > _MAX_EFFECTIVE_BYTES:
+        problem = f"with what its parents allow it has {size} bytes beside its prompt; at most {_MAX_EFFECTIVE_BYTES}"
+        raise ProfileError(f"profile: {problem}", [f"profile: {problem}"])
+    return child, cut
 
 
 def _named(name: str, lost: Sequence[str]) -> str:
     """A line that names what was cut, as many as fit."""
     line = f"{name}: {', '.join(lost)}"
-    if len(line) <= _MAX_CUT:
+    if json_size(line) <= _MAX_CUT:
         return line
-    fitting = line[:_MAX_CUT].count(", ")
-    return f"{name}: {', '.join([*lost[:fitting], f'{len(lost) - fitting} more'])}"
+    told = fitting(lost, _MAX_CUT - len(name) - len(", 100 more"))
+    return f"{name}: {', '.join([*told, f'{len(lost) - len(told)} more'])}"
 
 
 def _width(sandbox: str) -> int:
@@ -290,7 +302,7 @@ def _take_words(data: Mapping[Any, Any], at: _At, given: dict[str, Any], problem
     given["description"] = description[:_MAX_DESCRIPTION]
     for key in ("harness", "model"):
         value = data.get(key)
-        if value is not None and (not _is_text(value, _MAX_ITEM) or not value):
+        if value is not None and not _is_name(value):
             problems.append(f"{at(key)}: must be a name")
         elif value is not None and value != "inherit":
             given[key] = value
@@ -301,7 +313,7 @@ def _take_list(value: Any, where: str, key: str, given: dict[str, Any], problems
     if not isinstance(items, list) or len(cast(list[Any], items)) > _MAX_LIST:
         problems.append(f"{where}: must be a list of at most {_MAX_LIST} names")
         return
-    bad = [item for item in cast(list[Any], items) if not _is_text(item, _MAX_ITEM) or not item]
+    bad = [item for item in cast(list[Any], items) if not _is_name(item)]
     if bad:
         problems.append(f"{where}: {str(bad[0])[:80]!r} is no name")
     elif items != ["*"]:  # the agent files' word for all of them, which is what leaving the key out says
@@ -354,3 +366,8 @@ def _is_text(value: object, most: int) -> bool:
         return len(value.encode()) <= most
     except UnicodeEncodeError:
         return False
+
+
+def _is_name(value: object) -> bool:
+    """Whether it is a word or two for a list, a prompt and a screen: short, printable, not empty."""
+    return isinstance(value, str) and value.isprintable() and bool(value) and _is_text(value, _MAX_ITEM)

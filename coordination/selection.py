@@ -8,6 +8,8 @@ from palmette.coordination.values import Amounts, Verdict
 
 __all__ = ["Candidate", "Choice", "choose"]
 
+_TIED = 3
+"""Of those that were as good, so many are named."""
 _RANK = {"pass": 2, "unavailable": 1, "fail": 0}
 
 
@@ -50,7 +52,8 @@ def choose(candidates: Sequence[Candidate], objectives: Sequence[str], allow_unc
     tied = [c for c in ranked[1:] if all(_worth(c, n) == _worth(best, n) for n in named)]
     why = f"best on {', '.join(named)}" if named else "the earliest valid result"
     if tied:
-        why += f"; tied with {', '.join(c.node for c in tied)}, and it settled first"
+        more = f" and {len(tied) - _TIED} more" if len(tied) > _TIED else ""
+        why += f"; tied with {', '.join(c.node for c in tied[:_TIED])}{more}, and it settled first"
     return Choice(best.node, tuple(ranking), why)
 
 

@@ -46,8 +46,8 @@ LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 TEXT_MAX_BYTES = 1 << 20
 """The largest text an argument may carry: 1 MiB of UTF-8."""
-TEXT_INLINE_BYTES = 2048
-"""Longer text becomes a content-addressed file, so that an event stays under 8 kB (DESIGN §6)."""
+TEXT_INLINE_BYTES = 1024
+"""Text of a longer JSON form becomes a content-addressed file, so that an event stays under 8 kB (DESIGN §6)."""
 
 
 # ── ids ──────────────────────────────────────────────────────────────────────────────────────────

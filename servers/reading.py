@@ -25,7 +25,7 @@ from palmette.coordination.supervisor.settings import Settings
 from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.tables import Reading
 from palmette.coordination.timepieces import RandomIds, SystemClock
-from palmette.coordination.values import Text
+from palmette.coordination.values import TEXT_INLINE_BYTES, Text
 from palmette.sandbox.isolation.unsafe_none import UnsafeNone
 from palmette.sandbox.workspace.workspaces import GitWorkspaces
 from palmette.servers.operator import operator_routes
@@ -74,7 +74,7 @@ class ReadOnlyStore:
         """Refused."""
         raise _down()
 
-    async def keep(self, text: str) -> Text:
+    async def keep(self, text: str, *, inline: int = TEXT_INLINE_BYTES) -> Text:
         """Refused."""
         raise _down()
 

@@ -32,11 +32,13 @@ def intend(
     """Journal what is to be said to a node; returns the message's id.
 
     Raises:
-        Refused: already_settled.
+        Refused: already_settled; unknown_event for an override of what has not happened.
     """
     node = the_node(tx, node_id)
     if node.state != "open":
         raise Refused("already_settled", f"{node.id} has settled ({node.cause})")
+    if supersedes is not None and not 0 < supersedes < tx.next_seq():
+        raise Refused("unknown_event", "supersedes is the seq of no event")
     purpose: Literal["override", "steer"] = "steer" if supersedes is None else "override"
     data = MessageIntended(purpose, text, interrupt, supersedes)
     origin = "person" if actor == "person" else "model"

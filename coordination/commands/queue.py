@@ -1,5 +1,6 @@
 """A node's one queue: taken in order of priority, given again until acknowledged (S4, E2, E3)."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ def acknowledge(tx: Transaction, attempt_id: str, cursor: str) -> None:
     attempt, node = live_attempt(tx, attempt_id)
     handover = tx.get(Handover, cursor)
     if handover is None:
-        if cursor[:1] == "c" and cursor[1:].isdigit() and int(cursor[1:]) < tx.next_seq():
+        if re.fullmatch(r"c[0-9]{1,18}", cursor) and int(cursor[1:]) < tx.next_seq():
             return  # acknowledged before
         raise Refused("unknown_cursor", f"{cursor[:40]!r} is no cursor of this queue")
     if handover.node != node.id:

@@ -1,7 +1,8 @@
 """How nodes end: a settlement returns the grant, ends what is below, and happens once (B4, B6, B13)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from palmette.coordination.bounds import REASON_BYTES, clip
 from palmette.coordination.causes import row
 from palmette.coordination.commands.budget import charge_open_holds
 from palmette.coordination.commands.questions import withdraw_all
@@ -9,6 +10,7 @@ from palmette.coordination.commands.standing import subtree, the_node, the_purse
 from palmette.coordination.events import AttemptEnded, Draft, MessageOutcome, NodeSettled, TreeClosed
 from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Attempt, Message, Node
+from palmette.coordination.values import Verdict
 
 __all__ = ["Ending", "end_attempt", "settle"]
 
@@ -66,7 +68,7 @@ def _settle_one(tx: Transaction, node: Node, ending: Ending) -> None:
     data = NodeSettled(
         settlement=cause.settlement,
         cause=ending.cause,
-        reason=ending.reason,
+        reason=clip(ending.reason, REASON_BYTES),
         valid=_valid(node) if accepted else False,
         spent=purse.spent,
         unknown=purse.unknown,
@@ -74,7 +76,7 @@ def _settle_one(tx: Transaction, node: Node, ending: Ending) -> None:
         artifacts=node.artifacts,
         commit=node.commit,
         diffstat=node.diffstat,
-        verdicts=node.verdicts,
+        verdicts=tuple(_in_short(verdict) for verdict in node.verdicts),
         session=node.session,
     )
     attempts = tx.find(Attempt, node=node.id)
@@ -93,6 +95,11 @@ def _settle_one(tx: Transaction, node: Node, ending: Ending) -> None:
     if node.parent is None:
         tree = the_tree(tx, node.tree)
         tx.append(Draft(TreeClosed(cause.settlement, the_purse(tx, node.id).spent), tree.id, actor=ending.actor))
+
+
+def _in_short(verdict: Verdict) -> Verdict:
+    """A verdict beside a result and its artifacts, where eight whole ones have no room; `submit_judged` has those."""
+    return replace(verdict, evidence="", check_digest="", target_digest="", does_not_prove="", extra={})
 
 
 def _valid(node: Node) -> bool | None:

@@ -135,6 +135,7 @@ class NodeSettled(EventData):
         cause: a row of the cause table (E8).
         valid: True if the deliverable checks passed, False if not, None if unchecked (C6).
         spent: the node's own and its settled children's spend; goes to the parent's spent.
+        verdicts: those of its last submit, without evidence, digests and the like, which `submit_judged` has.
         commit: the collected result commit, if any.
         session: the harness's session id, for a later resume.
     """

@@ -95,7 +95,6 @@ def _node_settled(tables: Tables, event: e.Event, data: e.NodeSettled) -> None:
             artifacts=data.artifacts,
             commit=data.commit,
             diffstat=data.diffstat,
-            verdicts=data.verdicts,
             session=data.session,
             settled_at=event.at,
             settled_by=event.actor,

@@ -9,8 +9,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from palmette.coordination.bounds import json_size
 from palmette.coordination.errors import JournalCorrupt, JournalUnwritable
-from palmette.coordination.values import TEXT_INLINE_BYTES, Blob
+from palmette.coordination.values import Blob
 
 __all__ = ["MARK", "REDACTED", "Blobs", "fits_inline", "sync_directory", "well_formed"]
 
@@ -29,9 +30,10 @@ def well_formed(text: str) -> str:
     return text
 
 
-def fits_inline(text: str) -> bool:
-    """Whether an event may hold this well-formed text itself."""
-    return len(text) <= TEXT_INLINE_BYTES and len(text.encode()) <= TEXT_INLINE_BYTES
+def fits_inline(text: str, size: int) -> bool:
+    """Whether a well-formed text takes at most so many bytes as JSON (its quotes aside), as it stands in an event."""
+    # The length first: only what may fit is worth encoding.
+    return len(text) <= size and json_size(text) - 2 <= size
 
 
 def sync_directory(directory: Path) -> None:

@@ -18,7 +18,7 @@ from palmette.coordination.store.blobs import REDACTED, fits_inline, well_formed
 from palmette.coordination.store.journal import event_of, row_of, seal
 from palmette.coordination.store.subscribers import Subscribers
 from palmette.coordination.tables import MemoryTables, Reading, key_of
-from palmette.coordination.values import Blob, Text
+from palmette.coordination.values import TEXT_INLINE_BYTES, Blob, Text
 
 __all__ = ["MemoryStore"]
 
@@ -83,11 +83,11 @@ class MemoryStore:
         """See ports.Store."""
         return self._subscribers.add(receive)
 
-    async def keep(self, text: str) -> Text:
+    async def keep(self, text: str, *, inline: int = TEXT_INLINE_BYTES) -> Text:
         """See ports.Store."""
         await anyio.lowlevel.checkpoint()
         text = well_formed(text)
-        if fits_inline(text):
+        if fits_inline(text, inline):
             return text
         content = text.encode()
         blob = Blob(hashlib.sha256(content).hexdigest(), len(content))

@@ -23,7 +23,7 @@ from palmette.coordination.store.subscribers import Subscribers
 from palmette.coordination.store.transaction import SqlReading, select_events
 from palmette.coordination.store.writer import Journal, Writer
 from palmette.coordination.tables import Reading
-from palmette.coordination.values import Blob, Text
+from palmette.coordination.values import TEXT_INLINE_BYTES, Blob, Text
 
 __all__ = ["BLOBS", "SqliteStore"]
 
@@ -98,14 +98,14 @@ class SqliteStore:
         """See ports.Store."""
         return self._subscribers.add(receive)
 
-    async def keep(self, text: str) -> Text:
+    async def keep(self, text: str, *, inline: int = TEXT_INLINE_BYTES) -> Text:
         """See ports.Store. Lone surrogates become U+FFFD.
 
         Raises:
             JournalUnwritable: the disk refused.
         """
         text = well_formed(text)
-        if fits_inline(text):
+        if fits_inline(text, inline):
             return text
         return await to_thread.run_sync(self._blobs.keep, text)
 

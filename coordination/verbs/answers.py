@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from palmette.coordination.bounds import clip, json_size
 from palmette.coordination.causes import row
 from palmette.coordination.commands.queue import Taken
 from palmette.coordination.commands.standing import open_children, the_node, the_purse
@@ -12,6 +13,7 @@ from palmette.coordination.tables import Reading
 from palmette.coordination.values import Blob, Text, Verdict
 
 __all__ = [
+    "EVIDENCE_BYTES",
     "REPLY_TEXT",
     "Shortened",
     "balance",
@@ -19,12 +21,18 @@ __all__ = [
     "heartbeat",
     "node_answer",
     "shorten",
+    "shorten_to_size",
     "texts_of",
     "verdict_answer",
 ]
 
 REPLY_TEXT = 20_000
 """Characters of agents' text in one reply, so that the whole stays under 30,000 (S7)."""
+
+EVIDENCE_BYTES = 1_500
+"""Of a verdict's evidence in a reply, as JSON."""
+_LEAST = 80
+"""A shorter text is not worth cutting in the middle."""
 
 Shortened = dict[str, Any]
 
@@ -82,7 +90,7 @@ def node_answer(reading: Reading, node: Node, texts: Mapping[Text, str], room: i
     if node.reason:
         answer["reason"] = node.reason[:500]
     if node.verdicts:
-        answer["verdicts"] = [verdict_answer(verdict, texts) for verdict in node.verdicts]
+        answer["verdicts"] = [verdict_answer(verdict, texts, EVIDENCE_BYTES) for verdict in node.verdicts]
     answer["result"] = shorten(_text(texts, node.result), room)
     if node.artifacts:
         answer["artifacts"] = node.artifacts[:50]
@@ -95,14 +103,14 @@ def node_answer(reading: Reading, node: Node, texts: Mapping[Text, str], room: i
     return answer
 
 
-def verdict_answer(verdict: Verdict, texts: Mapping[Text, str]) -> dict[str, Any]:
-    """A verdict without its digests, its evidence cut."""
+def verdict_answer(verdict: Verdict, texts: Mapping[Text, str], room: int) -> dict[str, Any]:
+    """A verdict without its digests, its evidence cut to `room` bytes of JSON."""
     answer: dict[str, Any] = {"objective": verdict.objective, "status": verdict.status}
     if verdict.value is not None:
         answer |= {"value": verdict.value, "unit": verdict.unit}
     evidence = _text(texts, verdict.evidence)
     if evidence:
-        answer["evidence"] = shorten(evidence, 1_500)
+        answer["evidence"] = shorten_to_size(evidence, min(room, EVIDENCE_BYTES))
     return answer
 
 
@@ -112,6 +120,16 @@ def shorten(text: str, room: int) -> str:
         return text
     half = max((room - 40) // 2, 1)
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def shorten_to_size(text: str, size: int) -> str:
+    """The text, cut in the middle if it takes more than `size` bytes of JSON."""
+    room = size
+    while json_size(cut := shorten(text, room)) > size:
+        if room < _LEAST:
+            return clip(text, size)
+        room = room * 3 // 4
+    return cut
 
 
 def _text(texts: Mapping[Text, str], value: Text) -> str:

@@ -22,7 +22,8 @@ STEPS_SHOWN = 5
 async def observe(house: Supervisor, node_id: str, *, after: int | None = None, limit: int = 50) -> dict[str, Any]:
     """The node as it stands; with `after`, the next page of its subtree's journal, cut to what agents read."""
     if after is not None:
-        return await _page(house, node_id, after, min(limit, 500))
+        # Beyond what a store counts to there is nothing, and SQLite has no such number.
+        return await _page(house, node_id, min(after, 2**62), min(limit, 500))
     return await observe_node(house, node_id)
 
 

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from palmette.coordination.bounds import BODY_BYTES, PLACE_BYTES, json_size
 from palmette.coordination.codec import dumps
 from palmette.coordination.commands import spawning
 from palmette.coordination.errors import Refused
@@ -13,6 +14,7 @@ from palmette.coordination.profiles import Profile, as_data, named
 from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.values import CHANNELS, Amounts, Channel, checked_text
 from palmette.coordination.verbs.callers import Caller, find_caller
+from palmette.coordination.verbs.orders import checks_of, paths_told
 
 __all__ = ["Roots", "RunOrder", "task_digest"]
 
@@ -110,9 +112,14 @@ class Roots:
         await house.models.endpoint(source)
         base: str | None = None
         uncommitted: list[str] = []
+        if json_size(source) > PLACE_BYTES:
+            raise Refused("bad_model", f"it takes more than {PLACE_BYTES} bytes of JSON to say where models are")
         if order.repository is not None:
+            if json_size(order.repository) > PLACE_BYTES:
+                raise Refused("not_a_repository", f"its path takes more than {PLACE_BYTES} bytes of JSON")
             base, uncommitted = await house.workspaces.resolve(order.repository, order.base)
         profile = named(order.profile, order.repository)
+        checks = checks_of(order.checks, profile.checks, house.checks)
         for channel, amount in order.pool.items():
             if not 0 <= amount < 2**53:
                 raise Refused("bad_budget", f"{channel} is {amount}; it must not be negative, nor absurd")
@@ -132,13 +139,13 @@ class Roots:
                     task_digest=task_digest(task, profile, base),
                     profile_name=profile.name,
                     profile=as_data(profile),
-                    profile_body=await house.store.keep(profile.prompt),
+                    profile_body=await house.store.keep(profile.prompt, inline=BODY_BYTES),
                     role=profile.role,
                     harness=harness,
                     model=order.model or profile.model or settings.model,
                     label=order.label,
                     base=base,
-                    checks=order.checks or None,
+                    checks=checks,
                     deadline_s=order.deadline_s,
                     on_crash=profile.on_crash,
                     isolation=settings.isolation,
@@ -156,11 +163,11 @@ class Roots:
                 house.deadlines.set(root.id, root.deadline_at)
             house.launch(root.id)
         answer: dict[str, Any] = {"tree": root.tree, "node": root.id, "budget": pool.shown()}
-        return answer | ({"uncommitted": uncommitted[:20]} if uncommitted else {})
+        return answer | ({"uncommitted": paths_told(uncommitted)} if uncommitted else {})
 
     async def _place(self, directory: str | None) -> tuple[str | None, str | None]:
         """The repository and commit an attached root works in, if it is in one."""
-        if directory is None:
+        if directory is None or json_size(directory) > PLACE_BYTES:
             return None, None
         try:
             base, _ = await self._house.workspaces.resolve(directory, None)

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from palmette.coordination.bounds import BODY_BYTES, DEADLINE_MAX_S, KEY_BYTES, json_size
 from palmette.coordination.commands import spawning
 from palmette.coordination.commands.calls import digest_of, once
 from palmette.coordination.commands.standing import child_named, the_purse
@@ -12,6 +13,7 @@ from palmette.coordination.profiles import Profile, as_data, effective, from_dat
 from palmette.coordination.supervisor.supervisor import Supervisor
 from palmette.coordination.values import Channel, checked_text, micro_dollars
 from palmette.coordination.verbs.callers import Caller
+from palmette.coordination.verbs.orders import checks_of, paths_told
 from palmette.coordination.verbs.roots import task_digest
 
 __all__ = ["Spawns", "asked_amounts"]
@@ -48,10 +50,11 @@ class Spawns:
         """
         house = self._house
         checked_text(task, "task")
+        if key is not None and json_size(checked_text(key, "key")) > KEY_BYTES:
+            raise Refused("too_large", f"the key takes more than {KEY_BYTES} bytes of JSON")
         asked = asked_amounts(budget)
         parent = from_data(caller.node.profile, await self._store.text(caller.node.profile_body))
-        wanted = self._profile(profile, caller)
-        child, cut = effective(parent, wanted)
+        child, cut = self._profile(profile, caller, parent)
         harness = child.harness or (house.settings.harness if caller.attached else caller.node.harness)
         probe = await house.harnesses.probe(harness)
         if not probe.available:
@@ -63,7 +66,7 @@ class Spawns:
             task_digest=task_digest(task, child, commit),
             profile_name=child.name,
             profile=as_data(child),
-            profile_body=await self._store.keep(child.prompt),
+            profile_body=await self._store.keep(child.prompt, inline=BODY_BYTES),
             role=child.role,
             harness=harness,
             model=child.model or caller.node.model or house.settings.model,
@@ -72,9 +75,9 @@ class Spawns:
             decide=decide,
             asked=asked,
             defaults=child.limits,
-            deadline_s=None if budget.get("deadline_s") is None else _whole("deadline_s", budget["deadline_s"]),
+            deadline_s=_deadline(budget.get("deadline_s", child.deadline_s)),
             base=commit,
-            checks=_checks(checks),
+            checks=checks_of(checks, child.checks, house.checks),
             cut=cut or None,
             continuity=continuity,
             on_crash=child.on_crash,
@@ -103,11 +106,13 @@ class Spawns:
                 house.launch(admitted.node.id)
         return answer
 
-    def _profile(self, profile: str | dict[str, Any] | None, caller: Caller) -> Profile:
+    def _profile(
+        self, profile: str | dict[str, Any] | None, caller: Caller, parent: Profile
+    ) -> tuple[Profile, list[str]]:
         try:
             if isinstance(profile, dict):
-                return inline(profile)
-            return named(profile or "worker", caller.tree.repository)
+                return effective(parent, inline(profile))
+            return effective(parent, named(profile or "worker", caller.tree.repository))
         except ProfileError as error:
             raise Refused("bad_profile", error.message, problems=error.problems) from None
 
@@ -147,6 +152,15 @@ def asked_amounts(budget: dict[str, Any]) -> dict[Channel, int]:
     return asked
 
 
+def _deadline(value: Any) -> int | None:
+    if value is None:
+        return None
+    seconds = _whole("deadline_s", value)
+    if seconds > DEADLINE_MAX_S:
+        raise Refused("bad_budget", f"deadline_s is {seconds}; at most a year ({DEADLINE_MAX_S}) is taken")
+    return seconds
+
+
 def _whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
         raise Refused("bad_budget", f"{name} is {value!r}; it must be a whole number, not negative")
@@ -158,11 +172,6 @@ def _result_of(reading: Any, parent: str, name: str) -> str | None:
         return child_named(reading, parent, name).commit
     except Refused:
         return None
-
-
-def _checks(checks: list[str | dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """The child's deliverable checks, as data; a bare string is a shell-free command line for the `tests` kind."""
-    return [check if isinstance(check, dict) else {"id": check} for check in checks] or None
 
 
 def _answer(
@@ -181,7 +190,7 @@ def _answer(
     if cut:
         answer["cut"] = cut
     if uncommitted:
-        answer["not_in_base"] = uncommitted[:20]
+        answer["not_in_base"] = paths_told(uncommitted)
     answer["free_slots"] = slots.free - (1 if admitted.fresh else 0)
     answer["budget"] = the_purse(tx, caller.node.id).free.shown()
     return answer

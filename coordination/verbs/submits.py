@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from palmette.coordination.bounds import NAMES, checked_list, clip, json_size
 from palmette.coordination.commands import messages, questions
 from palmette.coordination.commands.calls import digest_of, once, recorded
 from palmette.coordination.commands.settling import Ending
@@ -22,6 +23,11 @@ __all__ = ["Submits"]
 Answer = dict[str, Any]
 Outcome = Literal["accepted", "check_failed", "check_unavailable"]
 
+_EVIDENCE_BYTES = 200
+"""Evidence up to this size stands in the event: eight verdicts share one."""
+_ANSWER_EVIDENCE = 2_000
+"""Bytes of JSON for the evidence of all verdicts in an answer, which is journaled with its call."""
+
 
 class Submits:
     """Takes results in."""
@@ -36,10 +42,10 @@ class Submits:
         """Accepted with verdicts, or the reason why not; the node stays open in the second case.
 
         Raises:
-            Refused: open_questions, unread_messages (Q7), already_submitted, result_refused.
+            Refused: open_questions, unread_messages (Q7), already_submitted, result_refused, too_large.
         """
+        named = checked_list(artifacts, "artifacts", NAMES)
         kept = await self._store.keep(checked_text(result, "result"))
-        named = [checked_text(name, "artifacts")[:300] for name in artifacts][:100]
         digest = digest_of("submit", {"result": result, "artifacts": artifacts, "incomplete": incomplete})
         known = await self._store.transact(lambda tx: _may_submit(tx, caller, call, digest))
         if known is not None:
@@ -86,7 +92,8 @@ class Submits:
         verdicts: list[Verdict] = []
         for check in caller.node.checks or ():
             verdict = await self._verdict(caller, check, collected)
-            verdicts.append(replace(verdict, evidence=await self._store.keep(_plain(verdict.evidence))))
+            evidence = await self._store.keep(_plain(verdict.evidence), inline=_EVIDENCE_BYTES)
+            verdicts.append(replace(_bounded(verdict), evidence=evidence))
         return verdicts
 
     async def _verdict(self, caller: Caller, check: Mapping[str, Any], collected: Collected | None) -> Verdict:
@@ -107,6 +114,20 @@ def _what_changed(collected: Collected | None) -> tuple[str | None, dict[str, in
         return None, None
     stat = {"files": collected.files, "insertions": collected.insertions, "deletions": collected.deletions}
     return collected.commit, stat
+
+
+def _bounded(verdict: Verdict) -> Verdict:
+    """A verdict of which eight fit into an event, whatever the check says of itself."""
+    return replace(
+        verdict,
+        objective=clip(verdict.objective, 42),
+        check=clip(verdict.check, 42),
+        unit=clip(verdict.unit, 24),
+        check_digest=clip(verdict.check_digest, 66),
+        target_digest=clip(verdict.target_digest, 66),
+        does_not_prove=clip(verdict.does_not_prove, 240),
+        extra=verdict.extra if json_size(dict(verdict.extra)) <= 120 else {},
+    )
 
 
 def _plain(evidence: Text) -> str:
@@ -149,7 +170,8 @@ def _outcome(verdicts: Sequence[Verdict], incomplete: bool) -> Outcome:
 
 
 def _answer(outcome: Outcome, incomplete: bool, verdicts: Sequence[Verdict], texts: Mapping[Text, str]) -> Answer:
-    told = [answers.verdict_answer(verdict, texts) for verdict in verdicts]
+    room = _ANSWER_EVIDENCE // max(len(verdicts), 1)
+    told = [answers.verdict_answer(verdict, texts, room) for verdict in verdicts]
     if outcome == "accepted":
         valid = False if incomplete else True if verdicts else None
         return {"ok": True, "accepted": True, "valid": valid, "verdicts": told, "next": "end your turn"}

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
+from palmette.coordination.bounds import NAMES, NODES, OBJECTIVES, OPTIONS, REASON_BYTES, checked_list, clip, fitting
 from palmette.coordination.commands import messages, questions, queue
 from palmette.coordination.commands.calls import digest_of, once
 from palmette.coordination.commands.queue import nothing_to_wait_for
@@ -31,6 +32,8 @@ __all__ = ["Verbs"]
 Progress = Callable[[str], Awaitable[None]]
 Answer = dict[str, Any]
 
+_RANKING_BYTES = 3_000
+"""Of a selection's ranking in its answer, as JSON; the winner and the why stand beside it."""
 STEER_RECEIPT_S = 1.0
 """How long steer waits for its receipt before it answers `queued`, in seconds."""
 
@@ -58,7 +61,7 @@ class Verbs:
     async def bye(self, visitor: Visitor) -> None:
         """A root's last connection closed: detached, never settled; its tree goes on (R8)."""
         if visitor.token is None:
-            await self._mark(visitor, Detached(visitor.connection))
+            await self._mark(visitor, Detached(clip(visitor.connection, REASON_BYTES)))
 
     async def _mark(self, visitor: Visitor, data: Attached | Detached) -> None:
         def command(tx: Transaction) -> None:
@@ -199,6 +202,9 @@ class Verbs:
     ) -> Answer:
         """Choose among settled children by their verdicts (C7)."""
         caller = await self._caller(visitor, "select")
+        if len(nodes) > NODES:
+            raise Refused("too_large", f"nodes: {len(nodes)} are named; at most {NODES} are taken")
+        checked_list(objectives, "objectives", OBJECTIVES)
         digest = digest_of("select", {"nodes": list(nodes), "objectives": list(objectives), "all": allow_unchecked})
 
         def effect(tx: Transaction) -> Answer:
@@ -207,14 +213,13 @@ class Verbs:
                 if child.state != "settled":
                     raise Refused("not_eligible", f"{child.label} has not settled yet")
             chosen = choose([_candidate(tx, child) for child in children], list(objectives), allow_unchecked)
-            data = Selected([c.id for c in children], list(objectives), chosen.winner, chosen.why)
+            why = clip(chosen.why, REASON_BYTES)
+            data = Selected([c.id for c in children], list(objectives), chosen.winner, why)
             tx.append(Draft(data, caller.tree.id, caller.node.id, caller.attempt, actor=caller.attempt, origin="model"))
-            return {
-                "ok": True,
-                "winner": chosen.winner,
-                "why": chosen.why,
-                "ranking": [{"node": name, "why": why} for name, why in chosen.ranking],
-            }
+            ranking = [{"node": name, "why": clip(why, 120)} for name, why in chosen.ranking]
+            told = fitting(ranking, _RANKING_BYTES)
+            answer = {"ok": True, "winner": chosen.winner, "why": why, "ranking": told}
+            return answer | ({"more": len(ranking) - len(told)} if len(told) < len(ranking) else {})
 
         return await self._once(caller, call, "select", digest, effect)
 
@@ -238,12 +243,13 @@ class Verbs:
         """Ask the level above and wait for the answer, or wait again for an earlier question's."""
         caller = await self._caller(visitor, "ask_parent", begin=question_id is None)
         if question_id is None:
+            seen = checked_list(options or (), "options", OPTIONS)
             asking = questions.Asking(
                 await self._store.keep(checked_text(question or "", "question")),
                 await self._store.keep(checked_text(why, "why")),
                 urgency,
                 kind,
-                list(options) if options else None,
+                seen or None,
             )
             digest = digest_of("ask_parent", {"question": question, "why": why, "urgency": urgency})
 
@@ -309,8 +315,8 @@ class Verbs:
     ) -> Answer:
         """Tell the parent something, without waiting."""
         caller = await self._caller(visitor, "notify", begin=True)
-        text = await self._store.keep(checked_text(summary, "summary"))
-        data = Notified(text, salience, [checked_text(ref, "refs")[:200] for ref in refs or ()][:20] or None)
+        named = checked_list(refs or (), "refs", NAMES)
+        data = Notified(await self._store.keep(checked_text(summary, "summary")), salience, named or None)
 
         def effect(tx: Transaction) -> Answer:
             draft = Draft(data, caller.tree.id, caller.node.id, caller.attempt, actor=caller.attempt, origin="model")
@@ -340,7 +346,7 @@ class Verbs:
         if caller is None:
             caller = await self._store.read(lambda reading: require_caller(reading, visitor))
         if caller.attached and caller.tree.detached:
-            await self._mark(visitor, Attached(visitor.connection))
+            await self._mark(visitor, Attached(clip(visitor.connection, REASON_BYTES)))
         require(verb, caller.node.role, depth_of(caller.node.id), caller.tree.max_depth)
         if caller.node.submit == "accepted" and after_submit == "refused":
             raise Refused("already_submitted", "the result was accepted")

@@ -56,6 +56,9 @@ class FakeChecks:
         default_factory=dict[str, list[Literal["pass", "fail", "unavailable"]]]
     )
 
+    def problems(self, check: Mapping[str, Any]) -> list[str]:
+        return []
+
     async def run(self, check: Mapping[str, Any], *, tree: str, repository: str, commit: str, base: str) -> Verdict:
         said = self.says[check["id"]]
         status = said.pop(0) if len(said) > 1 else said[0]

@@ -23,6 +23,19 @@ async def test_a_long_text_is_kept_aside_and_comes_back_as_it_was(store: MemoryS
     assert await store.text(kept) == text
 
 
+async def test_a_text_counts_by_its_json_form(store: MemoryStore | SqliteStore) -> None:
+    assert isinstance(await store.keep("\x01" * 171), Blob)
+    assert await store.keep("\x01" * 170) == "\x01" * 170
+    assert isinstance(await store.keep('"' * (TEXT_INLINE_BYTES // 2 + 1)), Blob)
+
+
+async def test_an_event_with_less_room_keeps_less(store: MemoryStore | SqliteStore) -> None:
+    assert await store.keep("x" * 200, inline=200) == "x" * 200
+    kept = await store.keep("x" * 201, inline=200)
+    assert isinstance(kept, Blob)
+    assert await store.text(kept) == "x" * 201
+
+
 @pytest.mark.parametrize("filling", ["", "x" * 4_000])
 async def test_what_utf8_cannot_hold_is_replaced(store: MemoryStore | SqliteStore, filling: str) -> None:
     kept = await store.keep(f"{filling}a\ud800b")
