@@ -5,9 +5,11 @@ durable commit costs a sync of the disk (a fifth of a millisecond at best), a co
 whatever has queued up during one sync goes into the next.
 """
 
+import os
 import sqlite3
 import threading
 from asyncio import AbstractEventLoop, CancelledError, Future
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
@@ -144,11 +146,15 @@ class Writer:
         self._loop = loop
         self._subscribers = subscribers
         self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._done: deque[tuple[list[_Ticket], list[Outcome], list[Event]]] = deque()
         self._thread = threading.Thread(target=self._work, name="palmette-journal", daemon=True)
         self._closed = False
+        # The loop's own way to be called from a thread costs 10 µs more, a tenth of all that is not the disk's.
+        self._woken, self._wake = os.pipe()
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to work. On the event loop."""
+        self._loop.add_reader(self._woken, self._hear)
         self._thread.start()
 
     async def run(self, command: Command) -> Any:
@@ -188,6 +194,7 @@ class Writer:
         self._closed = True
         self._queue.put(None)
         self._thread.join()
+        self._loop.call_soon_threadsafe(self._detach)
         self._journal.close()
 
     def _work(self) -> None:
@@ -206,7 +213,8 @@ class Writer:
                     last = True
                     break
                 batch.append(item)
-            self._loop.call_soon_threadsafe(self._deliver, batch, *self._run([ticket.command for ticket in batch]))
+            self._done.append((batch, *self._run([ticket.command for ticket in batch])))
+            os.write(self._wake, b".")
 
     def _run(self, commands: list[Command]) -> tuple[list[Outcome], list[Event]]:
         try:
@@ -219,12 +227,24 @@ class Writer:
             wrapped.__cause__ = error
             return [(None, _again(wrapped)) for _ in commands], []
 
-    def _deliver(self, batch: list[_Ticket], outcomes: list[Outcome], events: list[Event]) -> None:
-        self._subscribers.tell(events)
-        for ticket, outcome in zip(batch, outcomes, strict=True):
-            ticket.outcome = outcome
-            if not ticket.future.done():
-                ticket.future.set_result(None)
+    def _hear(self) -> None:
+        os.read(self._woken, 4096)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._done:
+            batch, outcomes, events = self._done.popleft()
+            self._subscribers.tell(events)
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.outcome = outcome
+                if not ticket.future.done():
+                    ticket.future.set_result(None)
+
+    def _detach(self) -> None:
+        self._deliver()
+        self._loop.remove_reader(self._woken)
+        os.close(self._woken)
+        os.close(self._wake)
 
 
 def _again(error: JournalError) -> JournalError:
