@@ -17,6 +17,7 @@ from palmette.coordination.events import Event
 from palmette.coordination.identity import CallKey
 from palmette.coordination.profiles import Profile, effective, inline
 from palmette.coordination.records import Node
+from palmette.coordination.store import SqliteStore
 from palmette.coordination.store.journal import EVENT_MAX_BYTES
 from palmette.coordination.values import Blob, Verdict
 from palmette.coordination.verbs import RunOrder
@@ -158,6 +159,29 @@ async def test_a_selection_of_as_many_as_may_be_fits(house: House) -> None:
             assert await refusal(house.verbs.select(driver, None, nodes=[*names, "x"])) == "too_large"
 
 
+async def test_many_verdicts_do_not_crowd_a_ranking(house: House) -> None:
+    names = [f"{'o' * 39}{number}" for number in range(8)]
+    house.checks.says |= {name: ["pass"] for name in names}
+    with anyio.fail_after(10):
+        async with house.running():
+            root = await house.run()
+            child = await house.spawn(root, "fix", checks=[{"id": name} for name in names])
+            await house.verbs.submit(house.as_node(child), None, result="r")
+            await house.verbs.stop(house.as_node(root), None, node="fix", reason="enough")
+            got = await house.verbs.select(house.as_node(root), None, nodes=["fix"], objectives=names)
+            assert json_size(got["ranking"][0]["why"]) <= 120
+            assert json_size(got["why"]) <= 500
+
+
+async def test_a_page_far_beyond_the_journal_is_empty(house: House, tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        async with SqliteStore.open(tmp_path / "data", house.clock) as store:
+            house.store = store
+            async with house.running():
+                root = await house.run()
+                assert (await house.verbs.observe(house.as_node(root), after=10**30))["events"] == []
+
+
 async def test_an_end_in_many_words_settles_all_the_same(house: House) -> None:
     with anyio.fail_after(10):
         async with house.running():
@@ -263,7 +287,6 @@ async def test_what_no_event_has_room_for_is_refused(house: House) -> None:
                 assert await refusal(steer) == "unknown_event"
             for cursor in ("c²", f"c{'9' * 5_000}", "c-1"):
                 assert await refusal(house.verbs.await_event(driver, None, cursor=cursor, wait_s=0)) == "unknown_cursor"
-            assert (await house.verbs.observe(driver, after=10**30))["events"] == []
             models = await refusal(house.operator.run(RunOrder("t", model_source=f"scripted:{CONTROL * 4_000}")))
             assert models == "bad_model"
             place = await refusal(house.operator.run(RunOrder("t", f"/repository/{CONTROL * 4_000}")))
