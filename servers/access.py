@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from palmette.coordination.errors import PalmetteError
 from palmette.coordination.ports import Store
 from palmette.coordination.records import Attempt
+from palmette.servers import places
 
 __all__ = ["Access", "HttpCaller", "attempt_check", "bearer_token", "installation_token"]
 
@@ -72,17 +73,13 @@ def installation_token(data: str) -> str:
 
     Raises:
         PalmetteError: `bad_token_file` for a file that others can read, that is not ours, or that holds no token.
+        PlaceError: the data directory cannot be written.
     """
     path = os.path.join(data, "token")
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
+    if os.path.lexists(path):
         return _read(path)
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    with os.fdopen(handle, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    places.write_file(path, token.encode() + b"\n")
     return token
 
 

@@ -265,11 +265,7 @@ def _owning(data: str) -> Generator[None]:
 def _written(data: str, running: Running) -> Generator[None]:
     """`supervisor.json` while it holds."""
     path = supervisor_record(data)
-    beside = f"{path}.{running.pid}"
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-        json.dump(running.as_dict(), file)
-        file.write("\n")
-    os.replace(beside, path)
+    places.write_file(path, json.dumps(running.as_dict()).encode() + b"\n")
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from palmette.coordination.errors import PalmetteError
 from palmette.coordination.ports import Store
+from palmette.servers import places
 from palmette.servers.access import Access, bearer_token
 from palmette.servers.callers import CALLER_SCOPE
 from palmette.servers.sessions import Closed, DurableSessions, SessionBook
@@ -43,6 +44,7 @@ def listen(data: str, port: int) -> socket.socket:
 
     Raises:
         PalmetteError: `port_in_use` for a given port that somebody has.
+        PlaceError: the data directory cannot be written.
     """
     remembered = os.path.join(data, "port")
     for wanted in (port,) if port else (_read_port(remembered), 0):
@@ -62,7 +64,11 @@ def listen(data: str, port: int) -> socket.socket:
                 raise PalmetteError(f"port {port} {reason}", hint, code="port_in_use") from error
             continue
         if not port:
-            _write_port(remembered, taken.getsockname()[1])
+            try:
+                places.write_file(remembered, b"%d\n" % taken.getsockname()[1])
+            except places.PlaceError:
+                taken.close()
+                raise
         return taken
     raise AssertionError("port 0 is always tried")
 
@@ -209,10 +215,3 @@ def _read_port(path: str) -> int:
         if 1024 <= port < 65536:
             return port
     return 0
-
-
-def _write_port(path: str, port: int) -> None:
-    written = f"{path}.{os.getpid()}"
-    with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(f"{port}\n")
-    os.replace(written, path)

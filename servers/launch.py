@@ -149,6 +149,10 @@ def _last_error(log: str, begun: int) -> PalmetteError:
             return PalmetteError(str(told["message"]), str(told["hint"]), code=str(told["kind"]))
         if lines:
             return PalmetteError(f"the supervisor ended while starting: {lines[-1]}", f"see {log}", code="start_failed")
+    if places.is_full(os.path.dirname(log)):  # then there was no room for its last words either
+        return PalmetteError(
+            f"the disk of {os.path.dirname(log)} is full", "free space or give --data DIR", code="disk_full"
+        )
     return PalmetteError("the supervisor ended while starting", f"see {log}", code="start_failed")
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "down_marker",
     "ensure_data_directory",
     "find_socket",
+    "is_full",
     "private_directory",
     "runtime_directory",
     "runtime_pointer",
@@ -24,6 +25,7 @@ __all__ = [
     "start_lock",
     "supervisor_lock",
     "supervisor_log",
+    "write_file",
 ]
 
 SOCKET_PATH_LIMIT = 107
@@ -99,16 +101,34 @@ def claim_runtime(data: str, environ: Mapping[str, str] | None = None) -> str:
     private_directory(_runtime_root(environ))
     chosen = private_directory(runtime_directory(data, environ))
     socket_path(chosen, MCP_SOCKET)
-    written = f"{runtime_pointer(data)}.{os.getpid()}"
-    try:
-        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as record:
-            record.write(os.fsencode(chosen))
-        os.replace(written, runtime_pointer(data))
-    except OSError as error:
-        raise PlaceError(
-            "unusable_directory", f"{data} cannot be written ({error.strerror})", "free space or give --data DIR"
-        ) from error
+    write_file(runtime_pointer(data), os.fsencode(chosen))
     return chosen
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file of ours alone (0600): afterwards it holds all of `content`, or, refused, what it held before.
+
+    For whoever owns the data directory. Raises PlaceError `unusable_directory`, on a full disk for instance.
+    """
+    written = f"{path}.{os.getpid()}"
+    try:
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(written, path)
+    except OSError as error:
+        if os.path.lexists(written):
+            os.unlink(written)
+        directory = os.path.dirname(path)
+        raise PlaceError(
+            "unusable_directory", f"{directory} cannot be written ({error.strerror})", "free space or give --data DIR"
+        ) from error
+
+
+def is_full(data: str) -> bool:
+    """Whether the disk of an existing data directory has no room left for this user."""
+    return os.statvfs(data).f_bavail == 0
 
 
 def find_socket(data: str, name: str = MCP_SOCKET, environ: Mapping[str, str] | None = None) -> str:

@@ -214,6 +214,8 @@ class Dialer:
         if _is_locked(places.supervisor_lock(data)):
             return  # another supervisor owns the directory, ours gave way: go on dialling
         said = _last_words(places.supervisor_log(data), self._log_from)
+        if not said and places.is_full(data):
+            said = ": the disk is full, free space or give --data DIR"
         raise DialError(f"the supervisor ended while starting{said}; see {places.supervisor_log(data)}")
 
     def _where(self) -> str:
@@ -279,11 +281,16 @@ def _size(path: str) -> int:
 
 
 def _last_words(path: str, start: int) -> str:
-    """The last line written behind `start`, made harmless for a terminal, as ": text"."""
+    """The last line written behind `start`, made harmless for a terminal, as ": text"; an error with its next step."""
     try:
         with open(path, "rb") as log:
             log.seek(max(start, _size(path) - 4096))
             lines = log.read(4096).decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    return f": {printable(lines[-1])}" if lines else ""
+    if not lines:
+        return ""
+    before, arrow, hint = lines[-1].partition("→ ")
+    if arrow and not before.strip() and len(lines) > 1:  # how the command line ends an error
+        return f": {printable(lines[-2].removeprefix('error: '))}; {printable(hint)}"
+    return f": {printable(lines[-1])}"
