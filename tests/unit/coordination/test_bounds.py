@@ -15,6 +15,7 @@ from palmette.coordination.codec import encode
 from palmette.coordination.errors import ProfileError, Refused
 from palmette.coordination.events import Event
 from palmette.coordination.identity import CallKey
+from palmette.coordination.ports import Idle
 from palmette.coordination.profiles import Profile, effective, inline
 from palmette.coordination.records import Node
 from palmette.coordination.store import SqliteStore
@@ -167,8 +168,10 @@ async def test_many_verdicts_do_not_crowd_a_ranking(house: House) -> None:
             root = await house.run()
             child = await house.spawn(root, "fix", checks=[{"id": name} for name in names])
             await house.verbs.submit(house.as_node(child), None, result="r")
-            await house.verbs.stop(house.as_node(root), None, node="fix", reason="enough")
+            child.tell(Idle())
+            await house.verbs.await_event(house.as_node(root), None, kinds=["settled"])
             got = await house.verbs.select(house.as_node(root), None, nodes=["fix"], objectives=names)
+            assert got["winner"] == "t1/0.1"
             assert json_size(got["ranking"][0]["why"]) <= 120
             assert json_size(got["why"]) <= 500
 

@@ -88,17 +88,17 @@ def test_the_choice_explains_itself() -> None:
     )
     assert choice.winner == "early"
     assert choice.why == "best on tests; tied with late, and it settled first"
-
-
-def test_of_many_ties_a_few_are_named() -> None:
-    choice = choose([candidate(f"c{n}", n) for n in range(1, 32)], [], allow_unchecked=False)
-    assert choice.why == "the earliest valid result; tied with c2, c3, c4 and 27 more, and it settled first"
     assert choice.ranking == (
         ("early", "tests: pass (4 tests)"),
         ("late", "tests: pass (4 tests)"),
         ("bad", "not valid"),
         ("gone", "settled cancelled"),
     )
+
+
+def test_of_many_ties_a_few_are_named() -> None:
+    choice = choose([candidate(f"c{n}", n) for n in range(1, 32)], [], allow_unchecked=False)
+    assert choice.why == "the earliest valid result; tied with c2, c3, c4 and 27 more, and it settled first"
 
 
 names = st.sampled_from(["t", "u", "v"])
