@@ -352,7 +352,13 @@ class Supervisor:
             _log.warning("%s is not published: %s", ref, error.message)
             return
         data = ResultPublished(ref, root.commit)
-        await self.store.transact(lambda tx: tx.append(Draft(data, tree.id, root.id)) and None)
+
+        def command(tx: Transaction) -> None:
+            # Two roads may end a root at once: its turn's end and its grace's. The ref is the same, the event one.
+            if the_tree(tx, tree.id).published is None:
+                tx.append(Draft(data, tree.id, root.id))
+
+        await self.store.transact(command)
 
     async def pause(self, node_id: str, on: bool) -> None:
         """Freeze or thaw a node's process, if it has one."""

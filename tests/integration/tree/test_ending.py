@@ -245,6 +245,11 @@ async def test_the_roots_result_becomes_a_ref(house: House) -> None:
             root.tell(Idle())
             await settle_pending_tasks()
             assert ("publish", "refs/palmette/t1/root", "result-of-t1/0") in house.workspaces.log
+            house.clock.advance(house.settings.grace_s)
+            await settle_pending_tasks()
+            kinds = [event.kind for event in await house.store.events()]
+            assert kinds.count("result_published") == 1
+            assert kinds.index("result_published") < kinds.index("tree_closed")
 
 
 async def test_spend_of_children_adds_up_in_the_root(house: House) -> None:
