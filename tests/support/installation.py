@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -116,15 +117,21 @@ def installation() -> Generator[Installation]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def wait_for_line(process: subprocess.Popen[str], *words: str) -> str:
-    """Read a command's output until a line holds all these words."""
+def wait_for_line(process: subprocess.Popen[str], *words: str, seconds: float = 60) -> str:
+    """Read a command's output until a line holds all these words; one that takes too long is killed."""
     assert process.stdout is not None
     seen: list[str] = []
-    for line in process.stdout:
-        seen.append(line)
-        if all(word in line for word in words):
-            return line
-    raise AssertionError(f"{words} never came; it said: {''.join(seen)}")
+    alarm = threading.Timer(seconds, process.kill)
+    alarm.start()
+    try:
+        for line in process.stdout:
+            seen.append(line)
+            if all(word in line for word in words):
+                return line
+    finally:
+        alarm.cancel()
+        alarm.join()
+    raise AssertionError(f"{words} did not come; it said: {''.join(seen)}")
 
 
 def is_alive(pid: int) -> bool:
