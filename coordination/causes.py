@@ -63,6 +63,7 @@ class ExitFacts:
         refused_for_budget: its last turn ended because a model call was refused for budget.
         stage: how far the harness had come: before its session, before MCP was reached, or later.
         model_failed: its last turn ended because the model failed for good.
+        killed: a signal ended it that nobody here sent (the system's out-of-memory killer, say).
     """
 
     submit: Literal["none", "judging", "accepted", "rejected", "unavailable"]
@@ -70,6 +71,7 @@ class ExitFacts:
     stage: Literal["start", "mcp", "run"] = "run"
     exit_code: int | None = None
     model_failed: bool = False
+    killed: bool = False
 
 
 def classify(facts: ExitFacts) -> str:
@@ -84,6 +86,8 @@ def classify(facts: ExitFacts) -> str:
         return "harness_failed"
     if facts.stage == "mcp":
         return "mcp_unreachable"
+    if facts.killed:
+        return "harness_failed"
     if facts.model_failed:
         return "model_failed"
     if facts.refused_for_budget:

@@ -145,7 +145,7 @@ class Operator:
         if standing.state == "settled":
             return {"stopped": True, "node": node, "already": standing.settlement}
         ending = Ending("stopped", "person", checked_text(reason, "reason")[:500])
-        held = await self._house.finish(node, ending, grace_s)
+        held = await self._house.finish_for(node, ending, grace_s)
         if held:
             raise Refused("unconfirmed", f"processes are left: {', '.join(map(str, held))}", held=list(held))
         return {"stopped": True, "node": node}

@@ -17,7 +17,7 @@ from palmette.coordination.records import Attempt, Delivery, Message, Question
 from palmette.coordination.tables import Reading
 from palmette.coordination.values import Text
 
-__all__ = ["conclude", "intend", "move_along", "pending", "send"]
+__all__ = ["conclude", "intend", "move_along", "pending", "send", "unread"]
 
 
 def intend(
@@ -50,6 +50,12 @@ def intend(
 def pending(reading: Reading, node_id: str) -> list[Message]:
     """What was intended for a node and not sent yet, oldest first."""
     return sorted(reading.find(Message, node=node_id, state="intent"), key=lambda m: int(m.id[1:]))
+
+
+def unread(reading: Reading, node_id: str) -> list[Message]:
+    """What a node has not read (Q7): not sent yet, or on its way into the conversation without a receipt."""
+    on_the_way = [m for m in reading.find(Message, node=node_id, state="sent") if not _in_queue(reading, m)]
+    return [*on_the_way, *pending(reading, node_id)]
 
 
 def send(tx: Transaction, message_id: str, attempt_id: str, via: Literal["harness", "call"]) -> Message | None:
@@ -87,6 +93,6 @@ def move_along(tx: Transaction, node_id: str, attempt_id: str) -> None:
             tx.append(Draft(MessageMoved(message.id), node.tree, node_id, attempt_id))
 
 
-def _in_queue(tx: Transaction, message: Message) -> bool:
+def _in_queue(reading: Reading, message: Message) -> bool:
     """Whether it was handed over by await_event: then the queue delivers it again by itself (E3)."""
-    return tx.get(Delivery, f"{message.node}:{message.id[1:]}") is not None
+    return reading.get(Delivery, f"{message.node}:{message.id[1:]}") is not None

@@ -102,7 +102,9 @@ class Life:
         """End the process; returns the pids that are left (none: confirmed)."""
         self.ending = True
         held = await self.harness.stop(self._grace_s if grace_s is None else grace_s)
-        if not held:
+        if held:
+            self.ending = False  # it lives on, and is minded again
+        else:
             with self._house.clock.limit(self._grace_s):
                 await self.gone.wait()
         return held
@@ -253,6 +255,7 @@ class Life:
             stage=left.stage,
             exit_code=left.code,
             model_failed=self._model_failed,
+            killed=left.stage == "run" and left.code is None,
         )
         return Ending(classify(facts), "supervisor", left.reason, left.code)
 

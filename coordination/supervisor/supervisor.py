@@ -102,6 +102,7 @@ class Supervisor:
         self._ending: Counter[str] = Counter()
         self._receipts: dict[str, anyio.Event] = {}
         self._launches: dict[str, anyio.CancelScope] = {}
+        self._thawed: dict[str, anyio.Event] = {}
         self._tasks: TaskGroup | None = None
 
     # ── its own life ─────────────────────────────────────────────────────────────────────────────
@@ -198,12 +199,13 @@ class Supervisor:
             try:
                 text = text or await self._first_text(node_id)
                 life = await self._prepare(node_id)
+                await self._while_paused(node_id)
             except PalmetteError as error:
                 cause = "harness_failed" if isinstance(error, HarnessError) else "setup_failed"
                 self.begin_finish(node_id, Ending(cause, "supervisor", f"{error.message} {error.hint}".strip()))
             finally:
                 self._launches.pop(node_id, None)
-        if life is None or self.stopping or node_id in self._ending:
+        if life is None or self.stopping or self.is_ending(node_id):
             return
         self.lives[node_id] = life
         try:
@@ -295,26 +297,44 @@ class Supervisor:
 
         Returns the pids that the OS still shows; if there are any, nothing was settled and the slots stay charged.
         """
-        doomed = await self.store.read(lambda reading: subtree(reading, node_id))
-        ids = [node.id for node in doomed]
-        self._ending.update(ids)
+        self._ending[node_id] += 1
         try:
-            held: list[int] = []
-            for node in doomed:
-                held += await self._halt(node.id, grace_s)
-            if held:
-                return held
+            halted: set[str] = set()
+            # A spawn may have been under way: look again until nothing below is new.
+            while doomed := [n.id for n in await self.store.read(lambda r: subtree(r, node_id)) if n.id not in halted]:
+                held: list[int] = []
+                for name in doomed:
+                    held += await self._halt(name, grace_s)
+                if held:
+                    return held
+                halted.update(doomed)
             await self._deliver(node_id)
             if ending.cause == "submitted":
                 await self._publish(node_id)
             await self.store.transact(lambda tx: settling.settle(tx, node_id, ending))
-            for name in ids:
+            for name in [slot for slot in self._slots if slot == node_id or slot.startswith(node_id + ".")]:
                 self._slots.discard(name)
                 self.deadlines.drop(name)
+            self.deadlines.drop(node_id)
         finally:
-            self._ending.subtract(ids)
+            self._ending[node_id] -= 1
             self._ending += Counter()  # drop what is no longer being ended
         return []
+
+    async def finish_for(self, node_id: str, ending: Ending, grace_s: float | None = None) -> Sequence[int]:
+        """`finish` for a call that may be cut: the end, once begun, goes on without it."""
+        held: list[int] = []
+        done = anyio.Event()
+
+        async def end() -> None:
+            try:
+                held.extend(await self.finish(node_id, ending, grace_s))
+            finally:
+                done.set()
+
+        self._start(end)
+        await done.wait()
+        return held
 
     def is_ending(self, node_id: str) -> bool:
         """Whether the node, or one above it, is being ended."""
@@ -360,8 +380,15 @@ class Supervisor:
 
         await self.store.transact(command)
 
+    async def _while_paused(self, node_id: str) -> None:
+        """A paused node is not prompted, also after a restart: its attempt waits until it goes on."""
+        while (await self.store.read(lambda reading: the_node(reading, node_id))).paused:
+            await self._thawed.setdefault(node_id, anyio.Event()).wait()
+
     async def pause(self, node_id: str, on: bool) -> None:
         """Freeze or thaw a node's process, if it has one."""
+        if not on and node_id in self._thawed:
+            self._thawed.pop(node_id).set()
         life = self.lives.get(node_id)
         if life is not None:
             await life.pause(on)

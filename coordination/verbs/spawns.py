@@ -84,7 +84,20 @@ class Spawns:
             isolation=house.settings.isolation,
             access="scripted" if source.startswith("scripted:") else "none",
         )
-        digest = digest_of("spawn", {"task": task, "label": label, "key": key, "budget": budget, "base": base})
+        digest = digest_of(
+            "spawn",
+            {
+                "task": task,
+                "label": label,
+                "key": key,
+                "budget": budget,
+                "base": base,
+                "profile": profile,
+                "checks": checks,
+                "decide": decide,
+                "continuity": continuity,
+            },
+        )
         fresh: list[spawning.Admitted] = []
 
         async with house.admitting() as slots:

@@ -8,7 +8,7 @@ from palmette.coordination.bounds import NAMES, checked_list, clip, json_size
 from palmette.coordination.commands import messages, questions
 from palmette.coordination.commands.calls import digest_of, once, recorded
 from palmette.coordination.commands.settling import Ending
-from palmette.coordination.commands.standing import the_node
+from palmette.coordination.commands.standing import live_attempt, the_node
 from palmette.coordination.errors import PalmetteError, Refused
 from palmette.coordination.events import Draft, SubmitJudged, Submitted
 from palmette.coordination.identity import CallKey
@@ -35,6 +35,7 @@ class Submits:
     def __init__(self, supervisor: Supervisor) -> None:
         self._house = supervisor
         self._store = supervisor.store
+        self._judging: set[str] = set()
 
     async def submit(
         self, caller: Caller, call: CallKey | None, *, result: str, artifacts: list[str], incomplete: bool
@@ -50,8 +51,27 @@ class Submits:
         known = await self._store.transact(lambda tx: _may_submit(tx, caller, call, digest))
         if known is not None:
             return known
+        if caller.node.id in self._judging:
+            # One at a time: a verdict must never settle what another submit collected (C6).
+            raise Refused("already_submitted", "an earlier submit is being judged", "Wait for its answer.")
+        self._judging.add(caller.node.id)
+        try:
+            return await self._judged(caller, call, digest, kept, named or None, incomplete)
+        finally:
+            self._judging.discard(caller.node.id)
+
+    async def _judged(
+        self,
+        caller: Caller,
+        call: CallKey | None,
+        digest: str,
+        result: Text,
+        artifacts: list[str] | None,
+        incomplete: bool,
+    ) -> Answer:
+        """Collect, check, and record the judgement of what was collected, if the attempt still lives."""
         collected = await self._collect(caller)
-        data = Submitted(kept, named or None, incomplete, *_what_changed(collected))
+        data = Submitted(result, artifacts, incomplete, *_what_changed(collected))
         await self._store.transact(lambda tx: _append(tx, caller, data))
         verdicts = await self._judge(caller, collected)
         outcome = _outcome(verdicts, incomplete)
@@ -146,13 +166,14 @@ def _may_submit(tx: Transaction, caller: Caller, call: CallKey | None, digest: s
     if blocking:
         ids = [question.id for question in blocking]
         raise Refused("open_questions", f"blocking questions wait for you: {', '.join(ids)}", questions=ids)
-    unread = messages.pending(tx, node.id)
+    unread = messages.unread(tx, node.id)
     if unread:
         raise Refused("unread_messages", f"{len(unread)} messages to you are unread", messages=[m.id for m in unread])
     return None
 
 
 def _append(tx: Transaction, caller: Caller, data: Submitted | SubmitJudged) -> int:
+    live_attempt(tx, caller.attempt)  # a stop or a deadline may have come while the checks ran
     actor, origin = (caller.attempt, "model") if isinstance(data, Submitted) else ("supervisor", "check")
     return tx.append(Draft(data, caller.tree.id, caller.node.id, caller.attempt, actor=actor, origin=origin)).seq
 

@@ -159,7 +159,7 @@ class Verbs:
         """Say something to a direct child; an override names what it corrects (Q4)."""
         caller = await self._caller(visitor, "steer")
         text = await self._store.keep(checked_text(message, "message"))
-        digest = digest_of("steer", {"node": node, "message": message, "supersedes": supersedes})
+        digest = digest_of("steer", {"node": node, "message": message, "supersedes": supersedes, "now": interrupt})
 
         def effect(tx: Transaction) -> Answer:
             child = child_named(tx, caller.node.id, node)
@@ -185,7 +185,7 @@ class Verbs:
         child = await self._store.read(lambda reading: child_named(reading, caller.node.id, node))
         if child.state == "settled":
             return {"ok": True, "stopped": True, "node": child.id, "already": child.settlement}
-        held = await self._house.finish(child.id, Ending("stopped", caller.attempt, told), grace_s)
+        held = await self._house.finish_for(child.id, Ending("stopped", caller.attempt, told), grace_s)
         if held:
             hint = "processes are left and the slot stays charged: stop it again"
             return {"ok": False, "error": "unconfirmed", "stopped": False, "held": list(held), "hint": hint}
@@ -251,7 +251,10 @@ class Verbs:
                 kind,
                 seen or None,
             )
-            digest = digest_of("ask_parent", {"question": question, "why": why, "urgency": urgency})
+            digest = digest_of(
+                "ask_parent",
+                {"asked": question, "why": why, "urgency": urgency, "options": asking.options, "kind": kind},
+            )
 
             def effect(tx: Transaction) -> Answer:
                 return {"question": questions.ask(tx, caller.attempt, asking).id}
@@ -322,7 +325,13 @@ class Verbs:
             draft = Draft(data, caller.tree.id, caller.node.id, caller.attempt, actor=caller.attempt, origin="model")
             return {"ok": True, "event": tx.append(draft).seq}
 
-        return await self._once(caller, call, "notify", digest_of("notify", {"summary": summary}), effect)
+        return await self._once(
+            caller,
+            call,
+            "notify",
+            digest_of("notify", {"summary": summary, "salience": salience, "refs": list(refs or ())}),
+            effect,
+        )
 
     async def observe(
         self, visitor: Visitor, *, node: str | None = None, after: int | None = None, limit: int = 50

@@ -35,6 +35,8 @@ class FakeHarness:
         self.frozen = False
         self.survivors: list[int] = []
         self.refuses_to_start = False
+        self.deaf = False
+        """What it is told does not arrive: no receipt comes."""
         self._send: MemoryObjectSendStream[HarnessEvent]
         self._receive: MemoryObjectReceiveStream[HarnessEvent]
         self._send, self._receive = anyio.create_memory_object_stream[HarnessEvent](1_000)
@@ -91,7 +93,8 @@ class FakeHarness:
 
     def _hear(self, how: str, message: str, text: str) -> None:
         self.said.append((how, message, text))
-        self.tell(Delivered(message))
+        if not self.deaf:
+            self.tell(Delivered(message))
         self.heard.set()
         self.heard = anyio.Event()
 

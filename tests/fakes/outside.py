@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
+
 from palmette.coordination.errors import Refused
 from palmette.coordination.ports import Collected, ModelCall
 from palmette.coordination.values import Usage, Verdict
@@ -59,7 +61,12 @@ class FakeChecks:
     def problems(self, check: Mapping[str, Any]) -> list[str]:
         return []
 
+    gate: anyio.Event | None = None
+    """While it is there and not set, checks do not end."""
+
     async def run(self, check: Mapping[str, Any], *, tree: str, repository: str, commit: str, base: str) -> Verdict:
+        if self.gate is not None:
+            await self.gate.wait()
         said = self.says[check["id"]]
         status = said.pop(0) if len(said) > 1 else said[0]
         return Verdict(check["id"], status, value=1.0 if status == "pass" else 0.0, evidence=f"{commit}: {status}")
