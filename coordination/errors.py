@@ -97,6 +97,7 @@ REFUSALS: Mapping[str, str] = {
     "already_submitted": "The result is accepted; end your turn.",
     "not_eligible": "Only settled children can be selected.",
     # sizes and running
+    "too_many": "Wait until some of it was read or answered, put the rest into one message, or go on without.",
     "too_large": "Keep text under 1 MiB; put long material into files and name them.",
     "bad_text": "Text must be valid Unicode without NUL.",
     "superseded": "A newer await_event of yours took over the queue.",

@@ -18,7 +18,11 @@ from palmette.coordination.records import Node, Question
 from palmette.coordination.tables import Reading
 from palmette.coordination.values import Text
 
-__all__ = ["Asking", "answer", "ask", "blocking_below", "escalate", "standing_of", "withdraw_all"]
+__all__ = ["MAX_OPEN", "Asking", "answer", "ask", "blocking_below", "escalate", "standing_of", "withdraw_all"]
+
+
+MAX_OPEN = 32
+"""Open questions of one node: what nobody can read is no question, and each costs its holder's queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,12 @@ def ask(tx: Transaction, attempt_id: str, asking: Asking) -> Question:
     """Ask the level above; with nobody there the question is recorded and its asker is the last to decide (Q3).
 
     Raises:
-        Refused: attempt_over, already_settled.
+        Refused: attempt_over, already_settled, too_many.
     """
     attempt, node = live_attempt(tx, attempt_id)
+    waiting = len(tx.find(Question, asker=node.id, state="open"))
+    if waiting >= MAX_OPEN:
+        raise Refused("too_many", f"{waiting} questions of yours are open already")
     data = QuestionAsked(asking.question, asking.why, asking.urgency, asking.asked_as, asking.options, _above(tx, node))
     event = tx.append(Draft(data, node.tree, node.id, attempt.id, actor=attempt.id, origin="model"))
     question = _question(tx, f"q{event.seq}")

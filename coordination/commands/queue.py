@@ -12,7 +12,11 @@ from palmette.coordination.ports import Transaction
 from palmette.coordination.records import Delivery, Handover, Message, Node, Question
 from palmette.coordination.tables import Reading
 
-__all__ = ["Taken", "acknowledge", "nothing_to_wait_for", "take", "waiting"]
+__all__ = ["MAX_NOTICES", "Taken", "acknowledge", "nothing_to_wait_for", "room_for_notice", "take", "waiting"]
+
+
+MAX_NOTICES = 100
+"""Unread notices of one child in its parent's queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,19 @@ def acknowledge(tx: Transaction, attempt_id: str, cursor: str) -> None:
         if delivery is not None and delivery.type in ("message", "answer"):
             conclude(tx, delivery.source, "delivered")
     tx.append(Draft(Acknowledged(cursor, handover.events), node.tree, node.id, attempt.id, actor=attempt.id))
+
+
+def room_for_notice(reading: Reading, node: Node) -> None:
+    """A node's notices wait in its parent's queue, and so many only.
+
+    Raises:
+        Refused: too_many.
+    """
+    if node.parent is None:
+        return
+    found = [d for d in reading.find(Delivery, node=node.parent) if d.type == "notify" and d.source == node.id]
+    if len(found) >= MAX_NOTICES:
+        raise Refused("too_many", f"{len(found)} notices of yours are unread")
 
 
 def nothing_to_wait_for(reading: Reading, node_id: str) -> bool:

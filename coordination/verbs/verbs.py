@@ -322,6 +322,7 @@ class Verbs:
         data = Notified(await self._store.keep(checked_text(summary, "summary")), salience, named or None)
 
         def effect(tx: Transaction) -> Answer:
+            queue.room_for_notice(tx, caller.node)
             draft = Draft(data, caller.tree.id, caller.node.id, caller.attempt, actor=caller.attempt, origin="model")
             return {"ok": True, "event": tx.append(draft).seq}
 
