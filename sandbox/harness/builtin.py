@@ -160,17 +160,12 @@ class BuiltinHarness:
         self._deadline = time.monotonic() + self._tuning.start_s
 
     async def prompt(self, message: str, text: str) -> None:
-        """See ports.Harness."""
-        if self._busy:
-            raise HarnessError("a turn is running", "Steer it, or wait until it is idle.", code="harness_busy")
-        self._busy = True
-        await self._say("prompt", message, text)
+        """See ports.Harness. If a turn is running after all it joins that as a steer: nothing said is lost."""
+        await self._say("steer" if self._busy else "prompt", message, text)
 
     async def steer(self, message: str, text: str, *, interrupt: bool) -> None:
-        """See ports.Harness."""
-        if not self._busy:
-            raise HarnessError("no turn is running", "Prompt it.", code="harness_idle")
-        await self._say("steer", message, text, interrupt=interrupt)
+        """See ports.Harness. If the turn has just ended it begins another: the caller cannot know in time."""
+        await self._say("steer" if self._busy else "prompt", message, text, interrupt=interrupt and self._busy)
 
     async def interrupt(self) -> None:
         """See ports.Harness; nothing happens if no turn is running."""
@@ -215,6 +210,7 @@ class BuiltinHarness:
     # ── down ──
 
     async def _say(self, kind: str, message: str, text: str, *, interrupt: bool = False) -> None:
+        self._busy = True
         self._sent += 1
         self._undelivered.add(message)
         line = {"kind": kind, "seq": self._sent, "message": message, "text": text, "interrupt": interrupt}

@@ -146,18 +146,29 @@ async def test_an_interrupt_ends_the_turn_and_the_next_prompt_goes_on(driver: Dr
 
 
 @bounded(_S)
-async def test_prompts_are_for_the_idle_and_steers_for_the_busy(driver: Driver, tmp_path: Path) -> None:
+async def test_a_steer_that_comes_when_it_is_idle_begins_a_turn(driver: Driver, tmp_path: Path) -> None:
     async with staged(driver, tmp_path, _WAITING) as stage:
         played = await stage.start()
-        with pytest.raises(HarnessError):
-            await played.harness.steer("m1", "Too early.", interrupt=False)
         await played.harness.prompt("p1", "Begin.")
-        await stage.peer.entered.wait()
-        with pytest.raises(HarnessError):
-            await played.harness.prompt("p2", "Too late.")
         stage.peer.release.set()
         await played.until(Idle)
-        assert played.delivered == ["p1"]
+        for count, (message, interrupt) in enumerate((("m1", False), ("m2", True)), 2):
+            await played.harness.steer(message, f"Late {message}.", interrupt=interrupt)
+            idle = await played.until(Idle, count)
+            assert (idle.stopped_by, idle.text) == ("end", f"Later: Late {message}.")
+        assert played.delivered == ["p1", "m1", "m2"]
+
+
+@bounded(_S)
+async def test_a_prompt_that_comes_in_a_turn_joins_it(driver: Driver, tmp_path: Path) -> None:
+    async with staged(driver, tmp_path, _WAITING) as stage:
+        played = await stage.start()
+        await played.harness.prompt("p1", "Begin.")
+        await stage.peer.entered.wait()
+        await played.harness.prompt("p2", "To the right.")
+        stage.peer.release.set()
+        assert "Heard To the right." in (await played.until(Idle)).text
+        assert played.delivered == ["p1", "p2"]
 
 
 @bounded(_S)
