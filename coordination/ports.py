@@ -289,11 +289,11 @@ class Harness(Protocol):
         ...
 
     async def prompt(self, message: str, text: str) -> None:
-        """Begin a turn; legal only when idle. Delivered(message) tells that it arrived."""
+        """Begin a turn, or join the one that runs after all. Delivered(message) tells that it arrived."""
         ...
 
     async def steer(self, message: str, text: str, *, interrupt: bool) -> None:
-        """Say something in mid-turn; legal only when busy: between tool calls, or interrupting the current one."""
+        """Say something in mid-turn, between tool calls or interrupting one; if the turn has ended it begins another."""
         ...
 
     async def interrupt(self) -> None:

@@ -236,6 +236,9 @@ class Life:
                 lambda tx, m=message: messages.send(tx, m.id, self.attempt, "harness")
             )
             if sent is not None:
+                if self.idle is not None:  # the turn ended meanwhile, and this begins another
+                    self.idle = None
+                    self.activity.turn(True)
                 await self.harness.steer(sent.id, await self._worded(sent), interrupt=sent.interrupt)
 
     async def _worded(self, message: Message) -> str:
