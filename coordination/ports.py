@@ -293,7 +293,7 @@ class Harness(Protocol):
         ...
 
     async def steer(self, message: str, text: str, *, interrupt: bool) -> None:
-        """Say something in mid-turn, between tool calls or interrupting one; if the turn has ended it begins another."""
+        """Say something in mid-turn, between tool calls or interrupting one; if none runs, begin another."""
         ...
 
     async def interrupt(self) -> None:
