@@ -157,8 +157,7 @@ class Supervisor:
         rests = self.deadlines.rests()
 
         def command(tx: Transaction) -> None:
-            if rests:
-                tx.append(Draft(ClockMarked(rests)))
+            _mark_clock(tx, rests)
             tx.append(Draft(SupervisorStopped("down")))
 
         await self.store.transact(command)
@@ -445,7 +444,7 @@ class Supervisor:
             rests = self.deadlines.rests()
             if rests and self.clock.monotonic() - marked >= self.settings.mark_clock_every:
                 marked = self.clock.monotonic()
-                await self.store.transact(lambda tx, r=rests: tx.append(Draft(ClockMarked(r))) and None)
+                await self.store.transact(lambda tx, r=rests: _mark_clock(tx, r))
 
     async def _book_time(self, life: Life) -> bool:
         seconds = life.activity.take()
@@ -474,6 +473,13 @@ class Supervisor:
         if self._tasks is None:
             raise RuntimeError("the supervisor is not running")
         self._tasks.start_soon(function, *arguments)  # type: ignore[arg-type]
+
+
+def _mark_clock(tx: Transaction, rests: dict[str, int]) -> None:
+    """Journal the rests of all deadlines, so many an event that each stays within its size."""
+    names = list(rests)
+    for start in range(0, len(names), 100):
+        tx.append(Draft(ClockMarked({name: rests[name] for name in names[start : start + 100]})))
 
 
 def _write_token(directory: Path, token: str) -> Path:
